@@ -1,0 +1,33 @@
+"""Fixtures that every room's tests share, and the persistent compilation cache."""
+
+import os
+import pathlib
+
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "orchestai" / "jax-tests"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def data_folder() -> pathlib.Path:
+    """The folder of public data sets: `ORCHESTAI_DATA`, or `../shared/data` beside the project."""
+    given = os.environ.get("ORCHESTAI_DATA")
+    return pathlib.Path(given) if given else pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def public_data():
+    """Gives the path of a file of the public data, or skips with the missing file's name."""
+
+    def find(name: str) -> pathlib.Path:
+        path = data_folder() / name
+        if not path.exists():
+            pytest.skip(f"public data file missing: {path} (set ORCHESTAI_DATA)")
+        return path
+
+    return find
