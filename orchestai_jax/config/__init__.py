@@ -1,1 +1,51 @@
-""""""
+"""Run configurations: YAML into frozen models, overrides, environment, secrets and their redaction, logging."""
+
+from orchestai_jax.config.errors import ConfigError, did_you_mean
+from orchestai_jax.config.load import config_differences, config_json_schema, dump_config, load_config, parse_config
+from orchestai_jax.config.logging_setup import set_up_logging
+from orchestai_jax.config.preference import Preference
+from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact
+from orchestai_jax.config.run_config import (
+    DataConfig,
+    DecodingConfig,
+    DecomposerConfig,
+    EncoderConfig,
+    GraphGeneratorConfig,
+    Phase1Config,
+    PlannerConfig,
+    RunConfig,
+    SystemConfig,
+    TrainingConfig,
+    WorkerConfig,
+    WorkerSelectorConfig,
+)
+from orchestai_jax.config.variables import expand_variables, load_env_file
+
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "DecodingConfig",
+    "DecomposerConfig",
+    "EncoderConfig",
+    "GraphGeneratorConfig",
+    "Phase1Config",
+    "PlannerConfig",
+    "Preference",
+    "RedactingFilter",
+    "RunConfig",
+    "SystemConfig",
+    "TrainingConfig",
+    "WorkerConfig",
+    "WorkerSelectorConfig",
+    "config_differences",
+    "config_json_schema",
+    "did_you_mean",
+    "dump_config",
+    "expand_variables",
+    "load_config",
+    "load_env_file",
+    "looks_secret",
+    "parse_config",
+    "redact",
+    "set_up_logging",
+]

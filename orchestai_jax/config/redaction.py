@@ -1,0 +1,55 @@
+"""Secrets never reach a log: the values of environment variables whose names look like secrets are masked."""
+
+import logging
+import os
+import re
+import traceback
+from collections.abc import Mapping
+
+MASK = "***"
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?(?=_|\Z)", re.IGNORECASE)
+_HARMLESS = re.compile(r"true|false|none|null|yes|no|on|off|\d{1,5}\Z", re.IGNORECASE)
+_SHORTEST = 4
+
+
+def looks_secret(name: str) -> bool:
+    """Whether an environment variable's name says that its value is a secret (`HF_TOKEN`, `OPENAI_API_KEY`, …)."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def secret_values(env: Mapping[str, str] | None = None) -> list[str]:
+    """The values to mask, longest first.
+
+    Values under 4 characters, flags and small numbers (`MAX_TOKENS=512`) are left out: masking them would only garble.
+    """
+    env = os.environ if env is None else env
+    values = {
+        value.strip()
+        for name, value in env.items()
+        if looks_secret(name) and len(value.strip()) >= _SHORTEST and not _HARMLESS.fullmatch(value.strip())
+    }
+    return sorted(values, key=lambda value: (-len(value), value))
+
+
+def redact(text: str, env: Mapping[str, str] | None = None) -> str:
+    """The text with every secret value replaced by `***`. The environment is read anew at each call."""
+    for value in secret_values(env):
+        text = text.replace(value, MASK)
+    return text
+
+
+class RedactingFilter(logging.Filter):
+    """Masks secrets in a record's message, traceback and stack before any handler formats it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place; never drops one."""
+        record.msg, record.args = redact(record.getMessage()), None
+        if record.exc_info and record.exc_info[0] is not None:
+            # Formatters use exc_text where it is set; exc_info itself still holds the secret, so it goes.
+            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+            record.exc_info = None
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        return True

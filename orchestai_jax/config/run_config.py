@@ -1,0 +1,251 @@
+"""The run configuration: frozen models, unknown keys refused, one line of doc a field."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from orchestai_jax.config.preference import Preference
+
+
+class Section(BaseModel):
+    """What every section shares: frozen, unknown keys refused, finite numbers, docs in the JSON schema."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
+        validate_default=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            alternatives = _alternatives(cls.model_fields[info.field_name].annotation)
+            if bool not in alternatives and alternatives & {int, float}:
+                raise ValueError("Input should be a number, not true or false")
+        return value
+
+
+def _alternatives(annotation: Any) -> set[Any]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return set(typing.get_args(annotation))
+    return {annotation}
+
+
+class DataConfig(Section):
+    """Where the samples come from."""
+
+    train: str | None = None
+    """Path of the training samples (relative to the working folder)."""
+    format: Literal["taskbench", "sealtools", "nestful", "records", "planning"] = "taskbench"
+    """How the training and validation files are written."""
+    catalog: str | None = None
+    """Path of the catalog; without one it is made of the task types in the samples."""
+    graph: str | None = None
+    """Path of a tool graph that goes with a TaskBench catalog."""
+    validation: str | None = None
+    """Path of validation samples; without one a part of the training samples is held out."""
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the training samples held out by a hash of their ids, where `validation` is not given."""
+    embedded: bool = False
+    """Train on the embedded catalog and its synthesised instructions in place of files."""
+
+    @model_validator(mode="after")
+    def _has_samples(self) -> DataConfig:
+        if self.train is None and not self.embedded:
+            raise ValueError("give train (the path of the training samples) or embedded: true")
+        return self
+
+
+class EncoderConfig(Section):
+    """The text encoder: imported weights, or one trained from scratch."""
+
+    weights: str = Field(default="minilm", min_length=1)
+    """Name or path of BERT-family weights, or "none" for an encoder trained from scratch."""
+    trainable_layers: int | None = Field(default=3, ge=0)
+    """How many of the last layers are trained (null = all, 0 = the encoder is frozen)."""
+    max_tokens: int = Field(default=128, ge=8, le=512)
+    """Longest input in tokens; what is over is cut."""
+    hidden_size: int = Field(default=384, ge=8)
+    """Width, from scratch only (imported weights bring their own)."""
+    num_layers: int = Field(default=4, ge=1)
+    """Number of layers, from scratch only."""
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads a layer, from scratch only."""
+    intermediate_size: int = Field(default=1536, ge=8)
+    """Width of the feed-forward layers, from scratch only."""
+    vocab_size: int = Field(default=8192, ge=64)
+    """Tokens in the vocabulary that is learned from the training samples, from scratch only."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> EncoderConfig:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class DecomposerConfig(Section):
+    """The decomposer: which task types, in which order, until stop."""
+
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads over the instruction; divides the encoder's width."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of activations dropped in training."""
+    label_bias: float = -9.0
+    """Where the bias of the task types' scores starts (a log-odds: few types are wanted at once)."""
+    initial_scale: float = Field(default=10.0, gt=0)
+    """Where the scale of the cosine between instruction and task type starts."""
+    free_embedding_dropout: float = Field(default=0.2, ge=0, le=1)
+    """How often a task type's learned embedding is dropped in training, so that its description alone must do."""
+    max_tasks: int = Field(default=8, ge=1, le=64)
+    """Most tasks in a plan."""
+    allow_repeats: bool = False
+    """Whether one plan may hold a task type more than once."""
+
+
+class GraphGeneratorConfig(Section):
+    """The graph generator: edges between the chosen tasks."""
+
+    layer: Literal["gcn", "none"] = "gcn"
+    """Graph layer over the tasks' states."""
+    num_layers: int = Field(default=1, ge=0, le=16)
+    """Number of graph layers."""
+    hidden_size: int = Field(default=128, ge=4)
+    """Width of the graph layers and the edge scorer."""
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    """Least probability of an edge that is drawn."""
+
+
+class WorkerSelectorConfig(Section):
+    """The worker selector: which worker does a task, and how complex the task is."""
+
+    enabled: bool = True
+    """Whether workers are chosen by a learned policy; without it by the catalog's figures."""
+    hidden_size: int = Field(default=64, ge=4)
+    """Width of the policy's hidden layer."""
+
+
+class DecodingConfig(Section):
+    """How a plan is read from the model's probabilities."""
+
+    method: Literal["greedy", "beam"] = "greedy"
+    """The best task type at each step, or the best of several whole plans."""
+    beam_size: int = Field(default=4, ge=1, le=64)
+    """Plans kept at each step (beam only)."""
+    length_penalty: float = Field(default=0.0, ge=0)
+    """Exponent of the length that a plan's log-probability is divided by (beam only; 0 = off)."""
+
+
+class PlannerConfig(Section):
+    """Every part of the planner."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    """The text encoder."""
+    decomposer: DecomposerConfig = DecomposerConfig()
+    """Instruction to task types."""
+    graph_generator: GraphGeneratorConfig = GraphGeneratorConfig()
+    """Task types to a graph."""
+    worker_selector: WorkerSelectorConfig = WorkerSelectorConfig()
+    """Tasks to workers."""
+    decoding: DecodingConfig = DecodingConfig()
+    """Probabilities to a plan."""
+
+
+class WorkerConfig(Section):
+    """Which workers there are and how they are weighed."""
+
+    preference: Preference = Preference()
+    """A preset (balanced, quality, fast, cheap), or weights of success, cost and latency."""
+    catalog: str | None = None
+    """Path of a catalog whose workers are used in place of the data's."""
+
+
+class Phase1Config(Section):
+    """Phase 1: supervised training on samples with gold plans."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Samples a step."""
+    learning_rate: float = Field(default=1e-3, ge=0)
+    """Highest learning rate of the planner's own parameters."""
+    encoder_learning_rate: float = Field(default=2e-4, ge=0)
+    """Highest learning rate of the trained part of the encoder."""
+    num_epochs: int = Field(default=6, ge=1)
+    """Passes over the training samples."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decay of weight matrices (norms, biases and embeddings are left alone)."""
+    warmup_fraction: float = Field(default=0.06, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises."""
+    gradient_clip: float = Field(default=1.0, gt=0)
+    """Largest global norm of a gradient."""
+    schedule: Literal["warmup_linear", "warmup_cosine", "constant"] = "warmup_linear"
+    """How the learning rate falls after the warm-up."""
+    label_loss_weight: float = Field(default=1.0, ge=0)
+    """Weight of the loss that scores every task type at once."""
+    decomposer_loss_weight: float = Field(default=2.5, ge=0)
+    """Weight of the loss of the next task type."""
+    step_text_loss_weight: float = Field(default=0.5, ge=0)
+    """Weight of the loss that ties a step's text to its task type."""
+    edge_loss_weight: float = Field(default=1.0, ge=0)
+    """Weight of the edges' loss."""
+    lambda_dag: float = Field(default=0.1, ge=0)
+    """Weight of the penalty on cycles among edge probabilities."""
+    worker_loss_weight: float = Field(default=0.5, ge=0)
+    """Weight of the worker choice's loss."""
+    complexity_loss_weight: float = Field(default=0.1, ge=0)
+    """Weight of the complexity estimate's loss."""
+    early_stop_patience: int | None = Field(default=3, ge=1)
+    """Epochs without a better validation metric before training stops (null = never)."""
+    best_metric: str = Field(default="score", min_length=1)
+    """Validation metric (higher is better) by which the best checkpoint is chosen."""
+    save_every_steps: int | None = Field(default=None, ge=1)
+    """Save also every so many steps (null = at the end of each epoch only)."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Newest checkpoints kept, beside the best."""
+    log_every_steps: int = Field(default=10, ge=1)
+    """Steps between two lines of training metrics."""
+
+
+class TrainingConfig(Section):
+    """The phases of training."""
+
+    phase1_supervised: Phase1Config = Phase1Config()
+    """Supervised training on gold plans."""
+
+
+class SystemConfig(Section):
+    """What the machine does around a run; changes no result."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of the log lines that are shown."""
+    compilation_cache: bool = True
+    """Keep compiled programs on disk, so that a second start is fast."""
+    compilation_cache_dir: str | None = None
+    """Folder of the compilation cache (null = JAX's own setting, else orchestai/jax under the user's cache folder)."""
+    progress: Literal["auto", "rich", "plain", "none"] = "auto"
+    """Progress display: auto = rich on a terminal, plain lines elsewhere."""
+
+
+class RunConfig(Section):
+    """One run: what it is trained on, which planner, how, and where it may differ by machine."""
+
+    name: str = Field(min_length=1)
+    """Name of the run, shown in reports."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Seed of every random choice."""
+    data: DataConfig
+    """Where the samples come from."""
+    planner: PlannerConfig = PlannerConfig()
+    """The planner's parts."""
+    worker: WorkerConfig = WorkerConfig()
+    """Workers and the preference among them."""
+    training: TrainingConfig = TrainingConfig()
+    """How it is trained."""
+    system: SystemConfig = SystemConfig()
+    """What the machine does around the run."""
