@@ -1,1 +1,64 @@
-""""""
+"""Catalogs, workflows and run records: the values that all other rooms hand to one another. Imports no JAX."""
+
+from orchestai_jax.workflow.catalog import (
+    ANY,
+    Catalog,
+    CatalogError,
+    Link,
+    Parameter,
+    Port,
+    TaskType,
+    WorkerLimits,
+    WorkerSpec,
+    describe,
+    types_fit,
+)
+from orchestai_jax.workflow.faults import Fault, WorkflowError
+from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
+from orchestai_jax.workflow.record import (
+    RecordError,
+    RunRecord,
+    TaskRun,
+    append_record,
+    read_records,
+    training_example,
+)
+from orchestai_jax.workflow.validation import check_workflow, may_fill, validate_workflow
+from orchestai_jax.workflow.workflow import Argument, Reference, Task, Value, Workflow
+from orchestai_jax.workflow.workflow_file import load_workflow, save_workflow
+
+__all__ = [
+    "ANY",
+    "Argument",
+    "Catalog",
+    "CatalogError",
+    "Fault",
+    "Link",
+    "Parameter",
+    "Port",
+    "RecordError",
+    "Reference",
+    "RunRecord",
+    "Task",
+    "TaskRun",
+    "TaskType",
+    "Value",
+    "WorkerLimits",
+    "WorkerSpec",
+    "Workflow",
+    "WorkflowError",
+    "append_record",
+    "check_workflow",
+    "critical_path",
+    "describe",
+    "levels",
+    "load_workflow",
+    "may_fill",
+    "predecessors",
+    "read_records",
+    "save_workflow",
+    "topological_order",
+    "training_example",
+    "types_fit",
+    "validate_workflow",
+]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import functools
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from orchestai_jax.workflow._field_errors import one_line
 
 ANY = "any"
 """The type that fits every other type."""
@@ -26,6 +30,10 @@ def types_fit(produced: str, wanted: str) -> bool:
             return True
         current = SUPERTYPES.get(current)
     return False
+
+
+class CatalogError(ValueError):
+    """A catalog that cannot be read or does not hold together. The message lists all faults."""
 
 
 class _Frozen(BaseModel):
@@ -105,6 +113,40 @@ class Catalog(_Frozen):
     workers: tuple[WorkerSpec, ...] = ()
     links: tuple[Link, ...] = ()
 
+    if not TYPE_CHECKING:  # type checkers keep the signature that pydantic gives
+
+        def __init__(self, **fields: Any):
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise CatalogError(one_line(error)) from error
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        known = self.index
+        faults = [f"task type {name!r} stands twice" for name in _doubles(t.id for t in self.task_types)]
+        faults += [f"worker {name!r} stands twice" for name in _doubles(w.id for w in self.workers)]
+        for task_type in self.task_types:
+            taken = [p.name for p in (*task_type.inputs, *task_type.parameters)]
+            faults += [f"task type {task_type.id!r} has two inputs named {name!r}" for name in _doubles(taken)]
+            given = _doubles(p.name for p in task_type.outputs)
+            faults += [f"task type {task_type.id!r} has two outputs named {name!r}" for name in given]
+        for worker in self.workers:
+            faults += [
+                f"worker {worker.id!r} names the unknown task type {name!r}"
+                for name in worker.task_types
+                if name not in known
+            ]
+        for link in self.links:
+            faults += [
+                f"link {link.source!r} -> {link.target!r} names the unknown task type {name!r}"
+                for name in dict.fromkeys((link.source, link.target))
+                if name not in known
+            ]
+        if faults:
+            raise CatalogError(f"catalog {self.name!r} has {len(faults)} fault(s): {'; '.join(faults)}")
+        return self
+
     @functools.cached_property
     def index(self) -> dict[str, int]:
         """Task type id → its position."""
@@ -122,6 +164,14 @@ class Catalog(_Frozen):
         """The workers that can do a task type, in catalog order."""
         return self._workers_by_task_type.get(task_type_id, ())
 
+    def has_worker(self, worker_id: str) -> bool:
+        """Whether the catalog has a worker of that id."""
+        return worker_id in self._workers_by_id
+
+    def can_do(self, worker_id: str, task_type_id: str) -> bool:
+        """Whether a worker of the catalog can do a task type. False for ids that the catalog does not have."""
+        return task_type_id in self._abilities.get(worker_id, ())
+
     def fits(self, source: str, target: str) -> bool:
         """Whether some output of `source` may feed some input of `target` (both task type ids)."""
         outputs, inputs = self.task_type(source).outputs, self.task_type(target).inputs
@@ -132,12 +182,21 @@ class Catalog(_Frozen):
         return {w.id: w for w in self.workers}
 
     @functools.cached_property
+    def _abilities(self) -> dict[str, frozenset[str]]:
+        return {w.id: frozenset(w.task_types) for w in self.workers}
+
+    @functools.cached_property
     def _workers_by_task_type(self) -> dict[str, tuple[WorkerSpec, ...]]:
         table: dict[str, list[WorkerSpec]] = {}
         for worker in self.workers:
-            for task_type_id in worker.task_types:
+            for task_type_id in dict.fromkeys(worker.task_types):
                 table.setdefault(task_type_id, []).append(worker)
         return {k: tuple(v) for k, v in table.items()}
+
+
+def _doubles(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once, each once."""
+    return [name for name, count in collections.Counter(names).items() if count > 1]
 
 
 def describe(identifier: str, description: str) -> str:

@@ -1,0 +1,203 @@
+"""Checks a workflow against a catalog and lists everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from orchestai_jax.workflow.catalog import ANY, Catalog, Parameter, Port, TaskType, types_fit
+from orchestai_jax.workflow.faults import Fault, WorkflowError
+from orchestai_jax.workflow.ordering import find_cycle, predecessors
+from orchestai_jax.workflow.workflow import Reference, Task, Value, Workflow
+
+PARAMETER_SOURCES: dict[str, tuple[str, ...]] = {
+    "string": ("text", "number", "file"),
+    "path": ("text", "file"),
+    "url": ("text", "file"),
+    "integer": ("number",),
+    "number": ("number",),
+    "boolean": (),
+    "array": ("json", "table"),
+    "object": ("json",),
+    "any": (ANY,),
+}
+"""Data types whose outputs may fill a parameter of each type by reference; an output of type `any` fills all."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_LITERALS: dict[str, Callable[[Any], bool]] = {
+    # types of parameters
+    "string": lambda v: isinstance(v, str),
+    "path": lambda v: isinstance(v, str),
+    "url": lambda v: isinstance(v, str),
+    "integer": lambda v: _is_number(v) and (isinstance(v, int) or v.is_integer()),
+    "number": _is_number,
+    "boolean": lambda v: isinstance(v, bool),
+    "array": lambda v: isinstance(v, list | tuple),
+    "object": lambda v: isinstance(v, dict),
+    # types of ports: text, or the path of a file
+    "text": lambda v: isinstance(v, str),
+    "file": lambda v: isinstance(v, str),
+    "image": lambda v: isinstance(v, str),
+    "audio": lambda v: isinstance(v, str),
+    "video": lambda v: isinstance(v, str),
+    "table": lambda v: isinstance(v, str),
+    "document": lambda v: isinstance(v, str),
+}
+"""Which literals each type takes; a type that is not here (`any`, `json`, one of the user's own) takes every literal."""
+
+
+def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments: bool = True) -> list[Fault]:
+    """Everything that is wrong with a workflow, in task order, a cycle last; an empty list where it is valid.
+
+    With `require_arguments` a required input or parameter that nothing fills is a fault; without, a plan may leave
+    arguments open. Time is linear in tasks, edges and arguments. One cycle is named, however many there are.
+    """
+    faults: list[Fault] = []
+    first: dict[str, Task] = {}
+    for task in workflow.tasks:
+        if task.id in first:
+            faults.append(Fault("duplicate_task", f"two tasks have the id {task.id!r}; ids must be unique", task.id))
+        first.setdefault(task.id, task)
+    outputs = _Outputs(first, catalog)
+    for task in workflow.tasks:
+        faults += _dependency_faults(task, first)
+        faults += _worker_faults(task, catalog)
+        faults += _argument_faults(task, outputs, require_arguments)
+    graph = {task_id: tuple(p for p in predecessors(t) if p in first and p != task_id) for task_id, t in first.items()}
+    cycle = find_cycle(graph)
+    if cycle is not None:
+        faults.append(Fault("cycle", f"tasks {' -> '.join(cycle)} form a cycle; a workflow must be acyclic", cycle[0]))
+    return faults
+
+
+def check_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments: bool = True) -> None:
+    """Raise WorkflowError, which carries all faults, where `validate_workflow` finds any."""
+    faults = validate_workflow(workflow, catalog, require_arguments=require_arguments)
+    if faults:
+        shown = "; ".join(map(str, faults[:10]))
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise WorkflowError(f"the workflow has {len(faults)} fault(s): {shown}{more}", faults)
+
+
+class _Outputs:
+    """The task types of a workflow's tasks, and their outputs by name."""
+
+    def __init__(self, tasks: dict[str, Task], catalog: Catalog):
+        self.tasks, self.catalog = tasks, catalog
+        self._ports: dict[str, dict[str, Port]] = {}
+
+    def task_type(self, task: Task) -> TaskType | None:
+        return self.catalog.task_type(task.task_type) if task.task_type in self.catalog.index else None
+
+    def of(self, task_type: TaskType) -> dict[str, Port]:
+        if task_type.id not in self._ports:
+            self._ports[task_type.id] = {port.name: port for port in task_type.outputs}
+        return self._ports[task_type.id]
+
+
+def _dependency_faults(task: Task, tasks: Collection[str]) -> Iterator[Fault]:
+    for before in task.depends_on:
+        if before == task.id:
+            yield Fault("self_dependency", f"task {task.id!r} depends on itself", task.id)
+        elif before not in tasks:
+            yield Fault("unknown_dependency", f"task {task.id!r} depends on {before!r}, which is no task", task.id)
+
+
+def _worker_faults(task: Task, catalog: Catalog) -> Iterator[Fault]:
+    if task.task_type not in catalog.index:
+        message = f"task {task.id!r} has the type {task.task_type!r}, which catalog {catalog.name!r} does not have"
+        yield Fault("unknown_task_type", message, task.id)
+    if task.worker is None:
+        return
+    if not catalog.has_worker(task.worker):
+        message = f"task {task.id!r} has the worker {task.worker!r}, which catalog {catalog.name!r} does not have"
+        yield Fault("unknown_worker", message, task.id)
+    elif task.task_type in catalog.index and not catalog.can_do(task.worker, task.task_type):
+        able = ", ".join(w.id for w in catalog.workers_for(task.task_type)[:10]) or "no worker"
+        message = f"task {task.id!r}: worker {task.worker!r} cannot do {task.task_type!r}; able: {able}"
+        yield Fault("worker_cannot_do_task", message, task.id)
+
+
+def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> Iterator[Fault]:
+    task_type = outputs.task_type(task)
+    slots: dict[str, Port | Parameter] = {}
+    if task_type is not None:
+        slots = {slot.name: slot for slot in (*task_type.parameters, *task_type.inputs)}
+        if require_arguments:
+            for slot in slots.values():
+                if slot.name not in task.arguments and _must_be_given(slot):
+                    kind = "input" if isinstance(slot, Port) else "parameter"
+                    message = f"task {task.id!r} ({task_type.id}): {kind} {slot.name!r} is required and not given"
+                    yield Fault("missing_argument", message, task.id)
+    for name, argument in task.arguments.items():
+        where = f"task {task.id!r}: argument {name!r}"
+        slot = slots.get(name)
+        if slot is None and task_type is not None:
+            known = ", ".join(slots) or "it takes none"
+            yield Fault("bad_argument", f"{where} is unknown to {task_type.id!r}; known: {known}", task.id)
+        if isinstance(argument, Reference):
+            yield from _reference_faults(task, where, argument, slot, outputs)
+        elif slot is not None:
+            wrong = _wrong_literal(slot, argument)
+            if wrong:
+                yield Fault("bad_argument", f"{where} {wrong}", task.id)
+
+
+def _reference_faults(
+    task: Task, where: str, reference: Reference, slot: Port | Parameter | None, outputs: _Outputs
+) -> Iterator[Fault]:
+    if reference.task == task.id:
+        yield Fault("self_dependency", f"{where} references an output of its own task", task.id)
+        return
+    producer = outputs.tasks.get(reference.task)
+    if producer is None:
+        yield Fault("dangling_reference", f"{where} references {reference.task!r}, which is no task", task.id)
+        return
+    if reference.task not in task.depends_on:
+        message = f"{where} references {reference.task!r}, which depends_on does not name"
+        yield Fault("reference_without_dependency", message, task.id)
+    produced_by = outputs.task_type(producer)
+    if produced_by is None:
+        return
+    output = outputs.of(produced_by).get(reference.output)
+    if output is None:
+        has = ", ".join(outputs.of(produced_by)) or "none"
+        message = f"{where} references the output {reference.output!r} of {reference.task!r}, whose outputs are: {has}"
+        yield Fault("dangling_reference", message, task.id)
+    elif slot is not None and not may_fill(output.type, slot):
+        message = f"{where} wants {slot.type} and references {reference.task}.{output.name}, which is {output.type}"
+        yield Fault("type_mismatch", message, task.id)
+
+
+def may_fill(produced: str, slot: Port | Parameter) -> bool:
+    """Whether an output of data type `produced` may be referenced in an input or a parameter."""
+    wanted = (slot.type,) if isinstance(slot, Port) else PARAMETER_SOURCES[slot.type]
+    return produced == ANY or any(types_fit(produced, want) for want in wanted)
+
+
+def _must_be_given(slot: Port | Parameter) -> bool:
+    return slot.required and (isinstance(slot, Port) or slot.default is None)
+
+
+def _wrong_literal(slot: Port | Parameter, argument: Value) -> str | None:
+    """What is wrong with a literal, or None. None stands for an argument left out, where that is allowed."""
+    value = argument.value
+    if value is None and not _must_be_given(slot):
+        return None
+    fits = _LITERALS.get(slot.type)
+    if fits is not None and not fits(value):
+        return f"wants {slot.type}, given {_short(value)}"
+    if isinstance(slot, Parameter) and slot.enum is not None:
+        # True == 1 in Python, not in JSON.
+        if not any(value == entry and isinstance(value, bool) == isinstance(entry, bool) for entry in slot.enum):
+            return f"must be one of {_short(list(slot.enum))}, given {_short(value)}"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
