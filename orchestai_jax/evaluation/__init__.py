@@ -1,1 +1,43 @@
-""""""
+"""How good plans are: scores against gold plans, intervals, latency, and the baselines that they are compared with."""
+
+from orchestai_jax.evaluation.bootstrap import bootstrap_interval
+from orchestai_jax.evaluation.edges import (
+    EdgeReport,
+    EdgeScores,
+    GraphPlanner,
+    evaluate_edges,
+    report_edges,
+    score_edges,
+)
+from orchestai_jax.evaluation.planning import (
+    PlanningScores,
+    PredictedPlan,
+    chain_links,
+    pooled_f1,
+    predicted_plan,
+    reference_counts,
+    reference_f1,
+    score_plans,
+)
+from orchestai_jax.evaluation.report import PlanningReport, PlansInstructions, evaluate_planner
+
+__all__ = [
+    "EdgeReport",
+    "EdgeScores",
+    "GraphPlanner",
+    "PlanningReport",
+    "PlanningScores",
+    "PlansInstructions",
+    "PredictedPlan",
+    "bootstrap_interval",
+    "chain_links",
+    "evaluate_edges",
+    "evaluate_planner",
+    "pooled_f1",
+    "predicted_plan",
+    "reference_counts",
+    "reference_f1",
+    "report_edges",
+    "score_edges",
+    "score_plans",
+]
