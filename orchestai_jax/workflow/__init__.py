@@ -13,6 +13,7 @@ from orchestai_jax.workflow.catalog import (
     describe,
     types_fit,
 )
+from orchestai_jax.workflow.catalog_file import CATALOG_FORMATS, catalog_json_schema, load_catalog, save_catalog
 from orchestai_jax.workflow.faults import Fault, WorkflowError
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
 from orchestai_jax.workflow.record import (
@@ -29,6 +30,7 @@ from orchestai_jax.workflow.workflow_file import load_workflow, save_workflow
 
 __all__ = [
     "ANY",
+    "CATALOG_FORMATS",
     "Argument",
     "Catalog",
     "CatalogError",
@@ -48,14 +50,17 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "append_record",
+    "catalog_json_schema",
     "check_workflow",
     "critical_path",
     "describe",
     "levels",
+    "load_catalog",
     "load_workflow",
     "may_fill",
     "predecessors",
     "read_records",
+    "save_catalog",
     "save_workflow",
     "topological_order",
     "training_example",

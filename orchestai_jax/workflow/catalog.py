@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -79,7 +79,7 @@ class WorkerLimits(_Frozen):
     """What a worker may be asked for at once."""
 
     max_concurrency: int | None = Field(default=None, ge=1)
-    timeout_s: float | None = Field(default=None, gt=0)
+    timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class WorkerSpec(_Frozen):
@@ -89,9 +89,9 @@ class WorkerSpec(_Frozen):
     model_type: str = "tool"
     task_types: tuple[str, ...] = ()
     description: str = ""
-    cost: float = Field(default=0.0, ge=0)
+    cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Expected cost of one call, US dollars."""
-    latency: float = Field(default=0.0, ge=0)
+    latency: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Expected time of one call, seconds."""
     quality: float = Field(default=1.0, ge=0, le=1)
     """Expected share of calls whose result is accepted."""
@@ -120,6 +120,13 @@ class Catalog(_Frozen):
                 super().__init__(**fields)
             except ValidationError as error:
                 raise CatalogError(one_line(error)) from error
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """A catalog from plain values. Raises pydantic.ValidationError, which names where each wrong field is."""
+        catalog = cls.__new__(cls)
+        cls.__pydantic_validator__.validate_python(dict(fields), self_instance=catalog)
+        return catalog
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

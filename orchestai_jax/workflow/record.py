@@ -167,7 +167,7 @@ def training_example(record: RunRecord) -> dict[str, Any]:
                 for producer in predecessors(tasks[task_id])
             ),
         },
-        "rewards": {"success": success, "cost": -record.cost, "latency": -record.duration_s},
+        "rewards": {"success": success, "cost": 0.0 - record.cost, "latency": 0.0 - record.duration_s},
     }
 
 

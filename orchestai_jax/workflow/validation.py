@@ -47,7 +47,7 @@ _LITERALS: dict[str, Callable[[Any], bool]] = {
     "table": lambda v: isinstance(v, str),
     "document": lambda v: isinstance(v, str),
 }
-"""Which literals each type takes; a type that is not here (`any`, `json`, one of the user's own) takes every literal."""
+"""Which literals each type takes; one that is not here (`any`, `json`, one of the user's own) takes every literal."""
 
 
 def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments: bool = True) -> list[Fault]:
@@ -191,11 +191,13 @@ def _wrong_literal(slot: Port | Parameter, argument: Value) -> str | None:
     fits = _LITERALS.get(slot.type)
     if fits is not None and not fits(value):
         return f"wants {slot.type}, given {_short(value)}"
-    if isinstance(slot, Parameter) and slot.enum is not None:
-        # True == 1 in Python, not in JSON.
-        if not any(value == entry and isinstance(value, bool) == isinstance(entry, bool) for entry in slot.enum):
-            return f"must be one of {_short(list(slot.enum))}, given {_short(value)}"
+    if isinstance(slot, Parameter) and slot.enum is not None and not any(_same(value, entry) for entry in slot.enum):
+        return f"must be one of {_short(list(slot.enum))}, given {_short(value)}"
     return None
+
+
+def _same(value: Any, entry: Any) -> bool:
+    return value == entry and isinstance(value, bool) == isinstance(entry, bool)  # True == 1 in Python, not in JSON
 
 
 def _short(value: Any) -> str:

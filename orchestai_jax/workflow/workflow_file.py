@@ -33,9 +33,7 @@ def load_workflow(path: str | os.PathLike[str]) -> Workflow:
         raise WorkflowError(f"{path}: a workflow is a JSON object with `tasks`, given a {type(content).__name__}")
     version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise WorkflowError(
-            f"{path}: schema_version is {version!r}; this version of the package reads {SCHEMA_VERSION}"
-        )
+        raise WorkflowError(f"{path}: schema_version is {version!r}; this package reads {SCHEMA_VERSION}")
     try:
         return Workflow.model_validate(content)
     except pydantic.ValidationError as error:
