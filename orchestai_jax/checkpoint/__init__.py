@@ -1,1 +1,16 @@
-""""""
+"""Checkpoints: asynchronous, atomic, versioned, with checksums; and their readers."""
+
+from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.manifest import FORMAT_VERSION
+from orchestai_jax.checkpoint.reader import CHECKPOINTS, CheckpointReader, Restored, open_checkpoint
+from orchestai_jax.checkpoint.store import CheckpointStore
+
+__all__ = [
+    "CHECKPOINTS",
+    "FORMAT_VERSION",
+    "CheckpointError",
+    "CheckpointReader",
+    "CheckpointStore",
+    "Restored",
+    "open_checkpoint",
+]

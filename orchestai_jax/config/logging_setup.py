@@ -28,4 +28,6 @@ def set_up_logging(level: str = "info") -> logging.Handler:
     number = getattr(logging, level.upper())
     root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
     logging.getLogger("orchestai_jax").setLevel(number)
+    # Orbax speaks through absl: its warnings are about its own timing, and its errors are raised to us anyway.
+    logging.getLogger("absl").setLevel(number if number <= logging.DEBUG else logging.ERROR)
     return handler

@@ -1,0 +1,5 @@
+"""What is raised for every checkpoint that cannot be written, found or used."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, of another model or of another version. One line: which, why, what to do."""

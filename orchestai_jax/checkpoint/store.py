@@ -1,0 +1,227 @@
+"""Writing checkpoints: asynchronous, atomic, sealed with checksums, the newest and the best kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+import shutil
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import orbax.checkpoint as ocp
+
+from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.leaves import storable
+from orchestai_jax.checkpoint.manifest import SealedPath
+from orchestai_jax.checkpoint.reader import (
+    CheckpointReader,
+    Restored,
+    best_of,
+    complete_steps,
+    recorded_metrics,
+)
+from orchestai_jax.checkpoint.text_files import SaveTextFiles, TextFilesHandler, check_names
+
+_DISCARDED = "discarded"
+
+
+@dataclasses.dataclass(frozen=True)
+class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
+    """Keeps the newest `keep_last` checkpoints, and the best (the earliest of equals)."""
+
+    keep_last: int
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[ocp.checkpoint_managers.PolicyCheckpointInfo],
+        *,
+        context: ocp.checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        """One answer a checkpoint, in their order."""
+        del context
+        newest = sorted(info.step for info in checkpoints)[-self.keep_last :]
+        best = best_of({info.step: _selection(info.metrics) for info in checkpoints})
+        return [info.step in newest or info.step == best for info in checkpoints]
+
+
+def _selection(metrics: Mapping[str, Any] | None) -> tuple[float | None, str]:
+    return (metrics["value"], metrics["mode"]) if metrics else (None, "max")
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in one folder, written by one process.
+
+    A checkpoint becomes visible only when it is whole: it is written under a temporary name, sealed with a manifest of
+    checksums, then renamed. A failed save is raised by the next `save`, `wait` or `close`, as CheckpointError.
+    """
+
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        *,
+        keep_last: int = 2,
+        best_metric: str | None = None,
+        best_mode: Literal["max", "min"] = "max",
+        asynchronous: bool = True,
+    ):
+        if keep_last < 1:
+            raise CheckpointError(f"keep_last is {keep_last}; at least the newest checkpoint is kept (1 or more)")
+        if best_mode not in ("max", "min"):
+            raise CheckpointError(f"best_mode is {best_mode!r}; allowed: max, min")
+        self.folder = pathlib.Path(folder).absolute()
+        self.best_metric, self.best_mode = best_metric, best_mode
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot be made ({error.strerror})") from None
+        self._clear_remains()
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=NewestAndBest(keep_last),
+                best_fn=lambda selection: selection["value"],
+                todelete_subdir=_DISCARDED,
+                enable_async_checkpointing=asynchronous,
+                # Folders are made before `save` returns: a full or read-only disk is noticed there.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+                temporary_path_class=SealedPath,
+                save_root_metadata=False,
+            ),
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(use_compression=False),
+                "record": TextFilesHandler(),
+                "assets": TextFilesHandler(),
+            },
+        )
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        *,
+        data_state: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        assets: Mapping[str, str],
+    ) -> None:
+        """Start saving; `state` may be changed or donated as soon as this returns.
+
+        Args:
+          step: the training step, above every step saved before.
+          state: pytree of arrays (random keys too).
+          data_state: JSON: where the data pipeline and the loop stand.
+          metadata: JSON: what is needed to build the model again.
+          metrics: validation metrics; the best checkpoint is chosen by one of them.
+          assets: text files by name.
+
+        Raises CheckpointError for a value that cannot be saved, and for a save before this one that failed.
+        """
+        self.wait()
+        if step in self.steps():
+            raise CheckpointError(f"{self.folder / str(step)}: step {step} is saved already")
+        leaves, nested = storable(state)
+        check_names(assets)
+        value = metrics.get(self.best_metric) if self.best_metric is not None else None
+        selection = {
+            "metric": self.best_metric,
+            "mode": self.best_mode,
+            "value": value if value is not None and math.isfinite(value) else None,
+        }
+        record = {
+            "leaves": [leaf.to_json() for leaf in leaves],
+            "data_state": data_state,
+            "metadata": metadata,
+            "metrics": dict(metrics),
+            "selection": selection,
+        }
+        with _failures(f"{self.folder / str(step)}: cannot be saved"):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(nested),
+                    record=SaveTextFiles({f"{name}.json": _json(name, item) for name, item in record.items()}),
+                    assets=SaveTextFiles(dict(assets)),
+                ),
+                metrics=selection,
+                force=True,
+            )
+
+    def wait(self) -> None:
+        """Block until the save under way is done. Raises CheckpointError where it failed."""
+        with _failures(f"{self.folder}: a checkpoint could not be saved"):
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        shutil.rmtree(self.folder / _DISCARDED, ignore_errors=True)
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        return complete_steps(self.folder)
+
+    def latest_step(self) -> int | None:
+        """The newest complete checkpoint's step."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step whose metric is best, the earliest of equals; null where none has the metric."""
+        return best_of(recorded_metrics(self.folder, self.steps()))
+
+    def restore(self, step: int, abstract_state: Any) -> Restored:
+        """Read a whole checkpoint into the structure (and shardings) of `abstract_state`.
+
+        Raises CheckpointError for a damaged checkpoint, one of another format version and one of another model.
+        """
+        reader = CheckpointReader(self.folder / str(step))
+        return Restored(
+            step=step,
+            state=reader.restore(abstract_state, subtree=None),
+            data_state=reader.data_state,
+            metadata=reader.metadata,
+            metrics=reader.metrics,
+            assets=reader.assets,
+        )
+
+    def close(self) -> None:
+        """Wait for the save under way, and end the background threads. Raises CheckpointError where it failed."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _clear_remains(self) -> None:
+        """Remove what a killed process left: unfinished saves, and checkpoints on their way out."""
+        shutil.rmtree(self.folder / _DISCARDED, ignore_errors=True)
+        for path in self.folder.glob(f"*{ocp.path.atomicity.TMP_DIR_SUFFIX}*"):
+            shutil.rmtree(path)
+
+
+class _failures:  # noqa: N801 - used as a function
+    """Turns whatever a save raises into a CheckpointError that says what failed."""
+
+    def __init__(self, what: str):
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CheckpointError(f"{self._what} ({reason[:300]}); check the disk's space and rights") from error
+
+
+def _json(name: str, item: Any) -> str:
+    try:
+        return json.dumps(item, allow_nan=True)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{name} is not JSON: {error}") from None
