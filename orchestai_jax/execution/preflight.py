@@ -1,0 +1,105 @@
+"""Checks before a run: everything that can be known to go wrong is named before the first task starts."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestai_jax.workers import Worker, WorkerError, resolve_inside
+from orchestai_jax.workers.local_tool import TEXT_SUFFIXES
+from orchestai_jax.workflow import Catalog, Task, TaskType, Value, Workflow, check_workflow
+
+FILE_TYPES = frozenset({"file", "image", "audio", "table", "video", "document"})
+"""Port types whose values are paths of files, relative to the run's root."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class RunRefusedError(ValueError):
+    """A workflow that cannot be run as it stands; the one line lists every reason."""
+
+
+def check_run(
+    workflow: Workflow, catalog: Catalog, workers: Mapping[str, Worker], root: pathlib.Path, output_folder: pathlib.Path
+) -> None:
+    """Refuse a run that cannot go well: an invalid workflow, missing workers, missing files, folders out of place.
+
+    Raises:
+        WorkflowError: the workflow does not validate against the catalog.
+        RunRefusedError: it has no tasks, a task's worker is missing or cannot do it, a literal argument names a file
+            that is not there or lies outside `root`, or one of the folders is not usable. The first ten reasons are listed.
+    """
+    check_workflow(workflow, catalog)
+    if not root.is_dir():
+        raise RunRefusedError(f"the run's root {root} is not a folder: create it or name another")
+    if not output_folder.resolve().is_relative_to(root.resolve()):
+        raise RunRefusedError(f"the output folder {output_folder} is outside the root {root}: choose one inside it")
+    if output_folder.exists() and not output_folder.is_dir():
+        raise RunRefusedError(f"the output folder {output_folder} is a file: choose another")
+    if not workflow.tasks:
+        raise RunRefusedError("the workflow has no tasks: there is nothing to run")
+    reasons = [reason for task in workflow.tasks for reason in _reasons(task, catalog, workers, root)]
+    if reasons:
+        more = f"; and {len(reasons) - 10} more" if len(reasons) > 10 else ""
+        raise RunRefusedError("the workflow cannot run: " + "; ".join(reasons[:10]) + more)
+
+
+def inside(root: pathlib.Path, name: str) -> pathlib.Path | None:
+    """What `name`, relative to `root` or absolute, means; None where that is outside `root` or no path at all."""
+    try:
+        path = (root / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # NUL byte, too long a name, a loop of links
+        return None
+    return path if path.is_relative_to(root.resolve()) else None
+
+
+def _reasons(task: Task, catalog: Catalog, workers: Mapping[str, Worker], root: pathlib.Path) -> Iterator[str]:
+    task_type = catalog.task_type(task.task_type)
+    able = sorted(name for name, worker in workers.items() if task_type.id in worker.spec.task_types)
+    if task.worker is None:
+        yield f"task {task.id} ({task_type.id}) has no worker ({_choice(able)})"
+    elif task.worker not in workers:
+        yield f"task {task.id} wants worker {task.worker!r}, which is not here ({_choice(able)})"
+    elif task.worker not in able:
+        yield f"task {task.id}: worker {task.worker!r} cannot do {task_type.id} ({_choice(able)})"
+    for name, argument in task.arguments.items():
+        if isinstance(argument, Value):
+            for text in _strings(argument.value):
+                reason = _file_fault(task_type, name, text, root)
+                if reason:
+                    yield f"task {task.id}: argument {name} {reason}"
+
+
+def _choice(able: list[str]) -> str:
+    return f"workers here that can do it: {', '.join(able)}" if able else "no worker here can do it"
+
+
+def _strings(value: Any) -> list[str]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+def _file_fault(task_type: TaskType, name: str, text: str, root: pathlib.Path) -> str | None:
+    """Why a literal cannot be meant as this argument, as far as files are concerned; None where it may well be."""
+    if _URL.match(text):
+        return None  # only the worker knows which addresses it fetches
+    port_type = next((p.type for p in task_type.inputs if p.name == name), None)
+    parameter_type = next((p.type for p in task_type.parameters if p.name == name), None)
+    # A text input may be a file's path: one word with a text file's ending that is no file is a mistake, not a text.
+    looks_like_file = (
+        port_type == "text"
+        and len(text) < 256
+        and not any(c.isspace() for c in text)
+        and pathlib.PurePath(text).suffix.lower() in TEXT_SUFFIXES
+    )
+    if port_type in FILE_TYPES or looks_like_file:
+        try:
+            resolve_inside(root, text)
+        except WorkerError as error:
+            reason = str(error)
+            return f"names no file: {reason if len(reason) <= 300 else reason[:297] + '...'}"
+    elif parameter_type == "path" and inside(root, text) is None:  # whether it must exist only the worker knows
+        return f"leads out of the root {root}: {text[:80]!r}"
+    return None

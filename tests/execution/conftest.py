@@ -1,0 +1,104 @@
+"""Workers, catalogs and workflows to run."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import types
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from orchestai_jax.execution import execute
+from orchestai_jax.workers import Output, WorkerContext
+from orchestai_jax.workflow import (
+    Catalog,
+    Parameter,
+    Port,
+    Reference,
+    RunRecord,
+    Task,
+    TaskType,
+    Value,
+    WorkerLimits,
+    WorkerSpec,
+    Workflow,
+)
+
+Behaviour = Callable[[TaskType, Mapping[str, Any], WorkerContext], Awaitable[Any]]
+
+STEP = TaskType(
+    id="step",
+    inputs=(Port(name="a", type="any", required=False), Port(name="b", type="any", required=False)),
+    outputs=(Port(name="value", type="any"),),
+    parameters=(Parameter(name="label", type="string"), Parameter(name="target", type="path")),
+)
+SHRINK = TaskType(id="shrink", inputs=(Port(name="image", type="image"),), outputs=(Port(name="image", type="image"),))
+READ = TaskType(
+    id="read",
+    inputs=(Port(name="text", type="text"),),
+    outputs=(Port(name="count", type="number"), Port(name="note", type="text", required=False)),
+)
+
+
+@dataclasses.dataclass
+class FakeWorker:
+    """A worker that behaves as told and remembers what it was asked."""
+
+    spec: WorkerSpec
+    behaviour: Behaviour
+    calls: list[tuple[str, dict[str, Any]]] = dataclasses.field(default_factory=list)
+
+    async def run(self, task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
+        self.calls.append((context.task_id, dict(arguments)))
+        return await self.behaviour(task_type, arguments, context)
+
+
+async def echo(task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
+    """Gives its task's id as every output, after letting others run."""
+    await asyncio.sleep(0)
+    return Output(values={port.name: context.task_id for port in task_type.outputs})
+
+
+def fake(behaviour: Behaviour = echo, name: str = "w", limits: WorkerLimits | None = None, **spec: Any) -> FakeWorker:
+    task_types = spec.pop("task_types", ("step", "shrink", "read"))
+    return FakeWorker(WorkerSpec(id=name, task_types=task_types, limits=limits or WorkerLimits(), **spec), behaviour)
+
+
+def catalog_of(*workers: FakeWorker) -> Catalog:
+    return Catalog(task_types=(STEP, SHRINK, READ), workers=tuple(worker.spec for worker in workers))
+
+
+def step(name: str, *after: str, worker: str | None = "w", task_type: str = "step", **arguments: Any) -> Task:
+    made = {n: a if isinstance(a, Reference) else Value(value=a) for n, a in arguments.items()}
+    return Task(id=name, task_type=task_type, worker=worker, depends_on=after, arguments=made)
+
+
+def plan(*tasks: Task) -> Workflow:
+    return Workflow(instruction="do it", tasks=tasks)
+
+
+@pytest.fixture(scope="session")
+def make() -> types.SimpleNamespace:
+    """`make.step`, `make.plan`, `make.worker`, `make.catalog`: what the tests build runs of."""
+    return types.SimpleNamespace(step=step, plan=plan, worker=fake, catalog=catalog_of)
+
+
+@pytest.fixture
+def perform(tmp_path):
+    """Runs a workflow in a fresh root; a test that hangs is stopped by a time far above what any run needs."""
+
+    def run(workflow: Workflow, *workers: FakeWorker, catalog: Catalog | None = None, **options: Any) -> RunRecord:
+        async def bounded() -> RunRecord:
+            async with asyncio.timeout(30):
+                return await execute(
+                    workflow,
+                    catalog or catalog_of(*workers),
+                    {worker.spec.id: worker for worker in workers},
+                    **{"root": tmp_path, "output_folder": tmp_path / "out", **options},
+                )
+
+        return asyncio.run(bounded())
+
+    return run
