@@ -16,6 +16,7 @@ from orchestai_jax.workflow.catalog import (
 from orchestai_jax.workflow.catalog_file import CATALOG_FORMATS, catalog_json_schema, load_catalog, save_catalog
 from orchestai_jax.workflow.faults import Fault, WorkflowError
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
+from orchestai_jax.workflow.pictures import to_mermaid, to_svg, to_text
 from orchestai_jax.workflow.record import (
     RecordError,
     RunRecord,
@@ -62,6 +63,9 @@ __all__ = [
     "read_records",
     "save_catalog",
     "save_workflow",
+    "to_mermaid",
+    "to_svg",
+    "to_text",
     "topological_order",
     "training_example",
     "types_fit",

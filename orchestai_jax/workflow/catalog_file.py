@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -63,10 +64,15 @@ def load_catalog(
 
 
 def save_catalog(catalog: Catalog, path: str | os.PathLike[str]) -> None:
-    """Write a catalog as YAML, leaving out what has its default value. `load_catalog` gives it back unchanged."""
+    """Write a catalog as YAML (as JSON, which is faster, to a `.json`), leaving out what has its default value.
+
+    `load_catalog` gives it back unchanged.
+    """
+    path = pathlib.Path(path)
     content = catalog.model_dump(mode="json", exclude_defaults=True)
     ordered = {"schema_version": CATALOG_VERSION, "name": catalog.name, **content}
-    pathlib.Path(path).write_text(dump_yaml(ordered), encoding="utf-8")
+    as_json = path.suffix.lower() == ".json"
+    path.write_text(json.dumps(ordered, indent=1) + "\n" if as_json else dump_yaml(ordered), encoding="utf-8")
 
 
 def catalog_json_schema() -> dict[str, Any]:
