@@ -37,13 +37,13 @@ def percent(share: float) -> str:
 
 
 def argument_text(argument: Argument) -> str:
-    """A literal as JSON, a reference as `<- t1.image`."""
+    """A literal as `= 3`, in JSON; a reference as `<- t1.image`."""
     if isinstance(argument, Reference):
         return f"<- {argument.task}.{argument.output}"
     try:
-        return json.dumps(argument.value, ensure_ascii=False)
+        return f"= {json.dumps(argument.value, ensure_ascii=False)}"
     except (TypeError, ValueError, RecursionError):
-        return repr(argument.value)  # no JSON, as from a worker in this process; it is only shown
+        return f"= {argument.value!r}"  # no JSON, as from a worker in this process; it is only shown
 
 
 def known_task_type(task: Task, catalog: Catalog | None) -> TaskType | None:
@@ -62,7 +62,7 @@ def data_type(task: Task, catalog: Catalog | None) -> str:
 
 
 def edge_types(task: Task, producer: Task, catalog: Catalog | None) -> list[tuple[str, str, str]]:
-    """What `task` takes of `producer`: (output name, argument name, data type) for each reference, in argument order."""
+    """What `task` takes of `producer`: (output name, argument name, data type) for each reference."""
     found = known_task_type(producer, catalog)
     types = {port.name: port.type for port in found.outputs} if found is not None else {}
     return [

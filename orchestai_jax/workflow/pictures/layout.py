@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 MOST_POINTS = 5_000
@@ -28,6 +29,26 @@ class Layout:
     routes: dict[tuple[int, int], tuple[int, ...]]
     """For each edge, what it runs through: its source, points, its target."""
     height: float
+
+    def edge_ends(self, heights: Sequence[float], spacing: float = 12.0) -> dict[tuple[int, int], tuple[float, float]]:
+        """Vertical places at which each edge leaves its source and meets its target.
+
+        Edges that share a side of a box are spread about its centre, in the order of where they come from or go to.
+        """
+        leaving: dict[int, list[tuple[int, int]]] = {}
+        arriving: dict[int, list[tuple[int, int]]] = {}
+        for edge in self.routes:
+            leaving.setdefault(edge[0], []).append(edge)
+            arriving.setdefault(edge[1], []).append(edge)
+        starts: dict[tuple[int, int], float] = {}
+        stops: dict[tuple[int, int], float] = {}
+        for sides, places, next_on_route in ((leaving, starts, 1), (arriving, stops, -2)):
+            for box, edges in sides.items():
+                edges.sort(key=lambda edge, at=next_on_route: self.centres[self.routes[edge][at]])
+                step = min(spacing, (heights[box] - 20.0) / max(1, len(edges) - 1))
+                for i, edge in enumerate(edges):
+                    places[edge] = self.centres[box] + (i - (len(edges) - 1) / 2) * step
+        return {edge: (starts[edge], stops[edge]) for edge in self.routes}
 
 
 def lay_out(
@@ -62,7 +83,7 @@ def lay_out(
     before: list[list[int]] = [[] for _ in sizes]
     after: list[list[int]] = [[] for _ in sizes]
     for route in routes.values():
-        for source, target in zip(route, route[1:], strict=False):
+        for source, target in itertools.pairwise(route):
             before[target].append(source)
             after[source].append(target)
     columns = _ordered(columns, before, after)
@@ -108,7 +129,7 @@ def _sort_by_barycentre(column: list[int], neighbours: list[list[int]], place: d
 def _crossings(columns: list[list[int]], after: list[list[int]]) -> int:
     """How many pairs of edges between neighbouring columns cross."""
     total = 0
-    for column, following in zip(columns, columns[1:], strict=False):
+    for column, following in itertools.pairwise(columns):
         place = {box: i for i, box in enumerate(following)}
         ends: list[int] = []  # sorted: where the edges of the boxes above end
         for box in column:
@@ -139,7 +160,7 @@ def _centred(
 def _offsets(column: list[int], sizes: list[float], gap: float) -> list[float]:
     """How far each of a column is below the first where they stand as close as they may."""
     offsets = [0.0] if column else []
-    for above, below in zip(column, column[1:], strict=False):
+    for above, below in itertools.pairwise(column):
         offsets.append(offsets[-1] + (sizes[above] + sizes[below]) / 2 + gap)
     return offsets
 

@@ -44,14 +44,16 @@ def to_svg(
 
     A box shows task type, worker, confidence and literal arguments. With a catalog its colour says which data the task
     is about, and an arrow's which data it carries (a legend names them); a dashed arrow carries none. `annotations`
-    (by task id) are added as last lines; `caption` writes the instruction above. Text that is too long is cut, and whole
-    in the tooltip. Raises WorkflowError for a workflow that is not a DAG.
+    (by task id) are added as last lines; `caption` writes the instruction above. Text that is too long is cut; the
+    tooltip has more of it. Raises WorkflowError for a workflow that is not a DAG.
     """
     ranks = levels(workflow)
     number = {task.id: i for i, task in enumerate(workflow.tasks)}
     boxes = [_box(task, catalog, (annotations or {}).get(task.id)) for task in workflow.tasks]
     edges = [(number[p], number[task.id]) for task in workflow.tasks for p in predecessors(task)]
-    layout = lay_out([[number[t] for t in rank] for rank in ranks], edges, [box.height for box in boxes])
+    heights = [box.height for box in boxes]
+    layout = lay_out([[number[t] for t in rank] for rank in ranks], edges, heights)
+    ends = layout.edge_ends(heights)
 
     widths = [max(boxes[i].width for i in column if i < len(boxes)) for column in layout.columns]
     lefts = [_MARGIN + sum(widths[:i]) + i * _COLUMN_GAP for i in range(len(widths))]
@@ -64,14 +66,14 @@ def to_svg(
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" font-family="{_FONT}">',
+        f'height="{height:.0f}" style="max-width:100%;height:auto" role="img" font-family="{_FONT}">',
         f"<title>{_escape(workflow.instruction, 300) or 'Workflow'}</title>",
     ]
     for i, line in enumerate(caption_lines):
         y = _MARGIN + _CAPTION + i * 1.4 * _CAPTION
         parts.append(_text(_MARGIN, y, line, _CAPTION, "600", _OUTSIDE))
     column_of = {box: i for i, column in enumerate(layout.columns) for box in column}
-    drawn = [_edge(workflow, catalog, layout, edge, column_of, lefts, widths, top) for edge in edges]
+    drawn = [_edge(workflow, catalog, layout, edge, ends[edge], column_of, lefts, widths, top) for edge in edges]
     strokes = dict.fromkeys(stroke for stroke, _ in drawn)
     if strokes:
         parts.append(f"<defs>{''.join(map(_marker, strokes))}</defs>")
@@ -89,7 +91,7 @@ def _box(task: Task, catalog: Catalog | None, annotation: str | None) -> _Box:
     below = [task.worker] if task.worker is not None else []
     if task.confidence is not None:
         below.append(percent(task.confidence))
-    literals = [f"{k} = {argument_text(a)}" for k, a in task.arguments.items() if not isinstance(a, Reference)]
+    literals = [f"{k} {argument_text(a)}" for k, a in task.arguments.items() if not isinstance(a, Reference)]
     wanted = [(title(task.task_type), _TITLE, "600", _INK)]
     if below:
         wanted.append((" · ".join(below), _SMALL, "400", _FAINT_INK))
@@ -100,7 +102,7 @@ def _box(task: Task, catalog: Catalog | None, annotation: str | None) -> _Box:
     room = _WIDEST - 2 * _PADDING - _STRIP
     lines = tuple((_fitted(text, size, weight, room), size, weight, ink) for text, size, weight, ink in wanted)
     widest = max(_width(text, size, weight) for text, size, weight, _ in lines)
-    tooltip = [task.id, task.task_type, *below, *(f"{k}: {argument_text(a)}" for k, a in task.arguments.items())]
+    tooltip = [task.id, task.task_type, *below, *(f"{k} {argument_text(a)}" for k, a in task.arguments.items())]
     return _Box(
         lines=lines,
         tooltip="\n".join(printable(line, 200) for line in tooltip),
@@ -136,6 +138,7 @@ def _edge(
     catalog: Catalog | None,
     layout: Layout,
     edge: tuple[int, int],
+    ends: tuple[float, float],
     column_of: Mapping[int, int],
     lefts: list[float],
     widths: list[float],
@@ -146,16 +149,17 @@ def _edge(
     types = {kind for _, _, kind in carried}
     stroke = colours_of(types.pop() if len(types) == 1 else ANY)[1]
     route = layout.routes[edge]
-    source = route[0]
-    x, y = lefts[column_of[source]] + widths[column_of[source]], top + layout.centres[source]
+    source, target = edge
+    x, y = lefts[column_of[source]] + widths[column_of[source]], top + ends[0]
     path = [f"M{x:.1f},{y:.1f}"]
     for place in route[1:]:
-        left, centre = lefts[column_of[place]], top + layout.centres[place]
-        end = left - 7.0 if place == route[-1] else left  # room for the arrowhead
-        half = (end - x) / 2 if place != route[-1] or len(route) > 2 else min((end - x) / 2, 90.0)
+        last = place == target
+        left, centre = lefts[column_of[place]], top + (ends[1] if last else layout.centres[place])
+        end = left - 7.0 if last else left  # room for the arrowhead
+        half = (end - x) / 2
         path.append(f"C{x + half:.1f},{y:.1f} {end - half:.1f},{centre:.1f} {end:.1f},{centre:.1f}")
         x, y = end, centre
-        if place != route[-1]:
+        if not last:
             x = left + widths[column_of[place]]
             path.append(f"H{x:.1f}")
     dashes = "" if carried else ' stroke-dasharray="5 4"'
@@ -224,7 +228,7 @@ def _width(text: str, size: float, weight: str) -> float:
             em += 0.76
         else:
             em += 0.58
-    return em * size * (1.06 if weight == "600" else 1.0)
+    return em * size * (1.12 if weight == "600" else 1.0)
 
 
 def _fitted(text: str, size: float, weight: str, room: float) -> str:

@@ -17,9 +17,10 @@ def to_text(
 ) -> str:
     """The workflow as a tree: every task stands below a task that it waits for, with its worker and confidence.
 
-    A task that waits for several stands in full below the first of them, saying what else it needs; below the others
-    stands a line that points to it. `annotations` (by task id) are appended to the tasks' lines; with `arguments` these
-    are shown, cut to `width` characters. Raises WorkflowError for a workflow that is not a DAG.
+    A task that waits for several stands in full below the last of them, saying what else it needs; below the others
+    stands a line that points to it. So every task stands below all that it waits for.
+    `annotations` (by task id) are appended to the tasks' lines; with `arguments` these are shown, cut to `width`
+    characters. Raises WorkflowError for a workflow that is not a DAG.
     """
     order = topological_order(workflow)
     tasks = {task.id: task for task in workflow.tasks}
@@ -31,15 +32,18 @@ def to_text(
     shown: set[str] = set()
     roots = [task_id for task_id in order if not predecessors(tasks[task_id])]
     # (task, its parent, what stands before it, what stands before its children, depth); last in, first out.
-    waiting = [(r, None, *_branch("", r == roots[-1]), 0) for r in reversed(roots)]
+    waiting: list[tuple[str, str | None, str, str, int]] = [
+        (r, None, *_branch("", r == roots[-1]), 0) for r in reversed(roots)
+    ]
     while waiting:
         task_id, parent, before, before_children, depth = waiting.pop()
         task = tasks[task_id]
-        if task_id in shown:
-            lines.append(f"{before}{printable(task_id)} (above)")
+        needed = predecessors(task)
+        if task_id in shown or not shown.issuperset(needed):
+            lines.append(f"{before}{printable(task_id)} ({'above' if task_id in shown else 'below'})")
             continue
         shown.add(task_id)
-        others = [printable(p) for p in predecessors(task) if p != parent]
+        others = [printable(p) for p in needed if p != parent]
         parts = [_task_line(task)]
         if others and parent is not None:
             parts.append(f"needs {', '.join(others)} too")
@@ -48,7 +52,7 @@ def to_text(
         lines.append(before + "  ".join(parts))
         children = consumers[task_id]
         if arguments and task.arguments:
-            given = ", ".join(f"{name}={argument_text(a)}" for name, a in task.arguments.items()).replace("=<-", " <-")
+            given = ", ".join(f"{name} {argument_text(a)}" for name, a in task.arguments.items())
             lines.append(f"{before_children}{'│' if children else ' '}    {printable(given, width)}")
         if depth + 1 >= DEEPEST and children:
             before_children, depth = "", -1
