@@ -282,7 +282,7 @@ class _Run:
             cost=output.cost,
             tokens=output.tokens,
             error=error,
-            outputs=output.values,
+            outputs=dict(output.values),
         )
         self._outputs[task_id] = output.values
 

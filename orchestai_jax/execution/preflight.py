@@ -29,7 +29,7 @@ def check_run(
     Raises:
         WorkflowError: the workflow does not validate against the catalog.
         RunRefusedError: it has no tasks, a task's worker is missing or cannot do it, a literal argument names a file
-            that is not there or lies outside `root`, or one of the folders is not usable. The first ten reasons are listed.
+            that is not there or lies outside `root`, or a folder is not usable. The first ten reasons are given.
     """
     check_workflow(workflow, catalog)
     if not root.is_dir():

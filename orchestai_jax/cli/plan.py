@@ -1,0 +1,92 @@
+"""`orchestai plan`: an instruction into a workflow."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.planning_inputs import (
+    CatalogOption,
+    GraphOption,
+    JsonOption,
+    PreferOption,
+    open_planner,
+    read_catalog,
+    read_instruction,
+    read_preference,
+)
+
+if TYPE_CHECKING:
+    from orchestai_jax.workflow import Workflow
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command(name="plan", short_help="Plan an instruction.")(plan)
+
+
+def plan(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The instruction; - reads it from stdin.")],
+    planner: Annotated[
+        pathlib.Path, typer.Option("--planner", metavar="PLANNER", help="Workdir or checkpoint folder of a planner.")
+    ],
+    catalog: CatalogOption = None,
+    graph: GraphOption = None,
+    prefer: PreferOption = None,
+    as_json: JsonOption = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
+    svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
+) -> None:
+    """Plan an instruction: its tasks, their order, a worker and arguments for each.
+
+    \b
+    Examples:
+      orchestai plan "summarize notes.txt and list its keywords" --planner runs/quickstart/planner
+      orchestai plan "make photo.png gray" --planner runs/quickstart/planner --prefer fast --json > plan.json
+      echo "convert song.wav" | orchestai plan - --planner runs/quickstart/planner --svg plan.svg
+    """
+    if as_json + mermaid + (svg is not None) > 1:
+        raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
+    instruction, preference = read_instruction(text), read_preference(prefer)
+    chosen = read_catalog(catalog, graph)
+    workflow = open_planner(planner).plan(instruction, catalog=chosen, preference=preference)
+    if as_json:
+        typer.echo(workflow_json(workflow))
+    elif mermaid:
+        from orchestai_jax.workflow import to_mermaid
+
+        typer.echo(to_mermaid(workflow).rstrip())
+    elif svg is not None:
+        from orchestai_jax.workflow import to_svg
+
+        svg.write_text(to_svg(workflow), encoding="utf-8")
+        typer.echo(f"wrote {svg}")
+    else:
+        print_plan(workflow)
+
+
+def workflow_json(workflow: Workflow) -> str:
+    """A workflow as the JSON that `orchestai run --workflow` reads."""
+    import json
+
+    return json.dumps(workflow.model_dump(mode="python"), indent=2)
+
+
+def print_plan(workflow: Workflow) -> None:
+    """Print a plan as a tree with workers, arguments, confidence and notes."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from orchestai_jax.cli.task_tree import argument_lines, task_name, task_tree
+    from orchestai_jax.workflow import Task
+
+    def label(task: Task) -> Text:
+        line = task_name(task)
+        if task.confidence is not None:
+            line.append(f"  {task.confidence:.0%}", style="dim")
+        return line
+
+    Console(highlight=False).print(task_tree(workflow, label, argument_lines), soft_wrap=True)

@@ -1,0 +1,100 @@
+"""What plan, run and evaluate take alike: the instruction, the planner, the catalog, the preference."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestai_jax.cli.errors import WrongUseError
+
+if TYPE_CHECKING:
+    from orchestai_jax.config import Preference
+    from orchestai_jax.planner import Planner
+    from orchestai_jax.workflow import Catalog
+
+MAX_INSTRUCTION = 32_768
+"""Characters of an instruction. What is longer is a document, not an instruction."""
+
+CatalogOption = Annotated[
+    pathlib.Path | None,
+    typer.Option("--catalog", metavar="FILE", help="Task types and workers to plan over; default: the planner's own."),
+]
+GraphOption = Annotated[
+    pathlib.Path | None,
+    typer.Option("--graph", metavar="FILE", help="Tool graph that goes with --catalog (TaskBench's graph_desc.json)."),
+]
+PreferOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prefer",
+        metavar="PREFERENCE",
+        help="balanced, quality, fast, cheap, or weights such as success=1,cost=0.2,latency=0.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+
+
+def read_instruction(text: str) -> str:
+    """The instruction: `text`, or what stdin holds where it is `-`. Raises WrongUseError for what is no instruction."""
+    if text == "-":
+        try:
+            text = sys.stdin.buffer.read(4 * MAX_INSTRUCTION + 1).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise WrongUseError(
+                f"stdin is not UTF-8 (byte {error.start + 1}); send the instruction as UTF-8"
+            ) from error
+    if not text.strip():
+        raise WrongUseError('the instruction is empty; say what is to be done, such as "summarize notes.txt"')
+    if len(text) > MAX_INSTRUCTION:
+        raise WrongUseError(
+            f"the instruction has more than {MAX_INSTRUCTION} characters; put the long text in a file and name the file"
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise WrongUseError("the instruction is not valid UTF-8; give it as UTF-8")
+    return text.strip()
+
+
+def open_planner(folder: pathlib.Path) -> Planner:
+    """The trained planner in a workdir or checkpoint folder, its compiled programs kept on disk between commands."""
+    if not folder.is_dir():
+        raise WrongUseError(
+            f"no planner folder at {folder}; give a workdir or checkpoint folder (`orchestai quickstart` makes one)"
+        )
+    from orchestai_jax.nn.compilation import enable_compilation_cache
+    from orchestai_jax.planner import Planner
+
+    enable_compilation_cache()
+    return Planner.from_checkpoint(folder)
+
+
+def read_catalog(catalog: pathlib.Path | None, graph: pathlib.Path | None) -> Catalog | None:
+    """The catalog of `--catalog` and `--graph`; None where neither is given."""
+    if catalog is None:
+        if graph is not None:
+            raise WrongUseError("--graph goes with --catalog; give both or neither")
+        return None
+    from orchestai_jax.workflow import load_catalog
+
+    return load_catalog(catalog, graph)
+
+
+def read_preference(text: str | None) -> Preference | None:
+    """The preference of `--prefer`; None where it is not given."""
+    if text is None:
+        return None
+    from orchestai_jax.config import Preference
+
+    return Preference.parse(text)
+
+
+def prove_writable(path: pathlib.Path, option: str) -> None:
+    """Raise WrongUseError, before any work is done, where a file that is to be written at its end cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise WrongUseError(f"cannot write {path}: {error.strerror}; choose another {option}") from error

@@ -1,0 +1,95 @@
+"""`orchestai plan`."""
+
+import json
+
+import pytest
+
+from orchestai_jax.config import Preference
+from orchestai_jax.workflow import Workflow, load_workflow
+
+PLANNER = ("--planner", "planner")
+
+
+def test_the_tree_shows_workers_arguments_confidence_and_notes(command):
+    lines = command("plan", "shorten notes.txt", *PLANNER).stdout.splitlines()
+    assert lines[0] == "shorten notes.txt  confidence 50%"
+    text = "\n".join(lines)
+    for part in (
+        "t1 summarize_text  by summarize_text_lead  75%",
+        "sentences = 2",
+        "t2 extract_keywords",
+        "text = t1.text",
+        "note: guessed the [bold] width",
+    ):
+        assert part in text
+    column = {name: line.index(name) for name in ("t1 ", "t2 ", "t3 ") for line in lines if name in line}
+    assert column["t1 "] == column["t3 "] < column["t2 "]  # t2 hangs under t1, t3 stands beside it
+
+
+def test_json_is_what_run_reads(command, tmp_path):
+    (tmp_path / "plan.json").write_text(command("plan", "shorten notes.txt", *PLANNER, "--json").stdout)
+    plan = load_workflow(tmp_path / "plan.json")
+    assert isinstance(plan, Workflow)
+    assert plan.tasks == command.planner.plan_tasks
+
+
+def test_mermaid_and_svg(command, tmp_path):
+    drawn = command("plan", "x", *PLANNER, "--mermaid").stdout
+    assert drawn.startswith("flowchart")
+    assert "Summarize text" in drawn
+    assert command("plan", "x", *PLANNER, "--svg", "plan.svg").stdout == "wrote plan.svg\n"
+    assert (tmp_path / "plan.svg").read_text().lstrip().startswith("<")
+
+
+def test_stdin_preference_and_catalog_reach_the_planner(command, tmp_path):
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text("name: mine\ntask_types: [{id: only_one}]\n")
+    command("plan", "-", *PLANNER, "--prefer", "fast", "--catalog", str(catalog), stdin="Größe ändern \n".encode())
+    text, catalog, preference = command.planner.asked
+    assert text == "Größe ändern"
+    assert catalog.name == "mine"
+    assert preference == Preference.PRESETS["fast"]
+    command("plan", "x", *PLANNER, "--prefer", "success=1,cost=0.2,latency=0")
+    assert command.planner.asked[1:] == (None, Preference(success=1, cost=0.2, latency=0))
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("",), "the instruction is empty"),
+        ((" \n\t",), "the instruction is empty"),
+        (("x" * 100_000,), "put the long text in a file"),
+        (("x\udcff",), "not valid UTF-8"),
+        (("x", "--prefer", "fastest"), "preference 'fastest' is unknown"),
+        (("x", "--prefer", "cost=-1"), "cost"),
+        (("x", "--graph", "graph.json"), "--graph goes with --catalog"),
+        (("x", "--catalog", "none.yaml"), "none.yaml"),
+        (("x", "--json", "--mermaid"), "exclude one another"),
+    ],
+)
+def test_bad_input_is_one_line(command, arguments, said):
+    assert said in command.error("plan", *arguments, *PLANNER)
+
+
+def test_bad_stdin_is_one_line(command):
+    assert "not UTF-8" in command.error("plan", "-", *PLANNER, stdin=b"\xff\xfe\x00")
+    assert "empty" in command.error("plan", "-", *PLANNER, stdin=b"")
+    assert "more than" in command.error("plan", "-", *PLANNER, stdin=b"x" * 200_000)
+
+
+def test_a_planner_that_is_missing_or_damaged_is_one_line(command, tmp_path):
+    assert "no planner folder at none" in command.error("plan", "x", "--planner", "none")
+    (tmp_path / "planner" / "damaged").write_text("")
+    assert "damaged: checksum" in command.error("plan", "x", *PLANNER)
+
+
+def test_an_svg_that_cannot_be_written_is_one_line(command, tmp_path):
+    assert "planner: Is a directory" in command.error("plan", "x", *PLANNER, "--svg", "planner", code=1)
+
+
+def test_control_characters_do_not_reach_the_terminal(command):
+    out = command("plan", "a\x1b[31mb\x07 [red]c", *PLANNER).stdout
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert "[red]c" in out
+    assert json.loads(command("plan", "a\x1b", *PLANNER, "--json").stdout)["instruction"] == "a\x1b"

@@ -1,0 +1,155 @@
+"""`orchestai run` and `orchestai runs`."""
+
+import asyncio
+import json
+import signal
+
+import pytest
+
+from orchestai_jax.workflow import Value, read_records
+
+PLANNER = ("--planner", "planner")
+
+
+def test_plans_runs_prints_and_records(command, tmp_path):
+    out = command("run", "shorten notes.txt", *PLANNER).stdout
+    for part in (
+        "started",
+        "finished",
+        "t2 extract_keywords",
+        "done: 3 of 3 tasks",
+        "record appended to runs/records.jsonl",
+    ):
+        assert part in out
+    [record], problems = read_records(tmp_path / "runs" / "records.jsonl")
+    assert not problems
+    assert record.status == "succeeded"
+    assert record.instruction == "shorten notes.txt"
+    assert record.planner == {"checkpoint": "planner", "confidence": 0.5}
+    summary = record.tasks[0].outputs["text"]
+    assert summary == f"outputs/{record.run_id}/t1_summarize_text.txt"
+    assert (tmp_path / summary).read_text().startswith("JAX compiles programs.")
+    assert summary in out
+    assert record.tasks[2].outputs["statistics"]["words"] > 0
+
+
+def test_json_is_the_record_and_nothing_else(command, tmp_path):
+    printed = command.json("run", "x", *PLANNER, "--json", "--records", "deep/er/r.jsonl", "--prefer", "quality")
+    [record], _ = read_records(tmp_path / "deep" / "er" / "r.jsonl")
+    assert printed == json.loads(record.model_dump_json())
+    assert record.preference == (1.0, 0.0, 0.02)
+
+
+def test_a_saved_plan_runs_without_a_planner(command, tmp_path):
+    (tmp_path / "plan.json").write_text(command("plan", "shorten", *PLANNER, "--json").stdout)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "notes.txt").rename(tmp_path / "data" / "notes.txt")
+    record = command.json("run", "--workflow", "plan.json", "--root", "data", "--out", "data/made", "--json")
+    assert record["status"] == "succeeded"
+    assert record["planner"] == {"workflow_file": "plan.json"}
+    assert (tmp_path / "data" / "made").is_dir()
+
+
+def test_files_that_were_made_are_shown_with_their_paths(command, tmp_path, other_tasks):
+    markdown = {"task_type": "markdown_to_html", "worker": "markdown_to_html_blocks"}
+    changes = {**markdown, "arguments": {"text": Value(value="# Title")}}
+    command.planner.plan_tasks = other_tasks(t3=changes)[2:]
+    out = command("run", "x", *PLANNER, "--out", "made").stdout
+    [page] = (tmp_path / "made").iterdir()
+    assert f"made/{page.name}" in out
+
+
+def test_exit_1_when_a_task_fails_and_the_rest_is_kept(command, tmp_path, other_tasks):
+    empty = {"arguments": {"text": Value(value="empty.txt")}}
+    (tmp_path / "empty.txt").write_text("")
+    command.planner.plan_tasks = other_tasks(t1=empty)
+    out = command("run", "x", *PLANNER, code=1).stdout
+    assert "partly done: 1 of 3 tasks" in out
+    [record], _ = read_records(tmp_path / "runs" / "records.jsonl")
+    assert [run.status for run in record.tasks] == ["failed", "skipped", "succeeded"]
+
+
+def test_what_cannot_run_is_refused_before_it_starts(command, tmp_path, other_tasks):
+    command.planner.plan_tasks = other_tasks(t3={"arguments": {"text": Value(value="nots.txt")}})
+    assert "did you mean 'notes.txt'" in command.error("run", "x", *PLANNER)
+    assert read_records(tmp_path / "runs" / "records.jsonl") == ([], [])
+    command.planner.plan_tasks = other_tasks(t3={"worker": None})
+    assert "task t3 (text_statistics) has no worker" in command.error("run", "x", *PLANNER)
+    command.planner.plan_tasks = ()
+    assert "no tasks" in command.error("run", "x", *PLANNER)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ((), "give either TEXT"),
+        (("x",), "TEXT needs --planner"),
+        (("x", "--workflow", "plan.json"), "give either TEXT"),
+        (("--workflow", "none.json"), "none.json"),
+        (("--workflow", "notes.txt"), "is not JSON"),
+        (("x", *PLANNER, "--root", "none"), "--root none is not a folder"),
+        (("x", *PLANNER, "--out", "/elsewhere"), "outside the root"),
+        (("x", *PLANNER, "--records", "planner"), "cannot write planner: Is a directory"),
+        (("x", *PLANNER, "--records", "notes.txt/r.jsonl"), "cannot write notes.txt/r.jsonl"),
+        (("", *PLANNER), "the instruction is empty"),
+    ],
+)
+def test_wrong_use_is_one_line(command, arguments, said):
+    assert said in command.error("run", *arguments)
+
+
+def test_an_interrupt_writes_the_record_and_exits_130(command, tmp_path, monkeypatch):
+    """A real SIGINT while a task runs."""
+    import orchestai_jax.workers
+    from orchestai_jax.workers import Output
+    from orchestai_jax.workflow import WorkerSpec
+
+    class Interrupted:
+        def __init__(self, name, task_type):
+            self.spec = WorkerSpec(id=name, task_types=(task_type,))
+
+        async def run(self, task_type, arguments, context):
+            if context.task_id == "t3":
+                await asyncio.sleep(0)
+                signal.raise_signal(signal.SIGINT)
+                await asyncio.Event().wait()
+            return Output(values={port.name: "x" for port in task_type.outputs})
+
+    workers = {t.worker: Interrupted(t.worker, t.task_type) for t in command.planner.plan_tasks}
+    monkeypatch.setattr(orchestai_jax.workers, "local_workers", lambda: workers)
+    result = command("run", "x", *PLANNER, code=130)
+    assert "what was done stands in runs/records.jsonl" in result.stderr
+    assert result.stderr.endswith("orchestai: interrupted\n")
+    [record], _ = read_records(tmp_path / "runs" / "records.jsonl")
+    assert record.status == "cancelled"
+    assert record.tasks[0].status == "succeeded"
+
+
+def test_runs_list_and_show(command, tmp_path):
+    ids = [command.json("run", f"x {i}", *PLANNER, "--json")["run_id"] for i in range(2)]
+    listed = command("runs", "list").stdout
+    assert all(run_id in listed for run_id in ids)
+    rows = command.json("runs", "list", "--json", "-n", "1")
+    assert [(row["run_id"], row["instruction"], row["tasks"], row["succeeded"]) for row in rows] == [
+        (ids[1], "x 1", 3, 3)
+    ]
+    assert command.json("runs", "show", "--json")["run_id"] == ids[1]
+    assert command.json("runs", "show", ids[0], "--json")["run_id"] == ids[0]
+    shown = command("runs", "show", ids[0]).stdout
+    assert "t1 summarize_text  by summarize_text_lead  done" in shown
+    assert ids[0] in shown
+    assert "begins 2 run ids" in command.error("runs", "show", ids[0][:4])
+    assert "no run 'zzz'" in command.error("runs", "show", "zzz")
+
+
+def test_a_torn_record_is_said_and_a_broken_one_refused(command, tmp_path):
+    run_id = command.json("run", "x", *PLANNER, "--json")["run_id"]
+    records = tmp_path / "runs" / "records.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(whole + b'{"run_id": "tor')
+    result = command("runs", "list", "--json")
+    assert [row["run_id"] for row in json.loads(result.stdout)] == [run_id]
+    assert "line 2" in result.stderr
+    records.write_bytes(b"{}\n" + whole)
+    assert "line 1" in command.error("runs", "list")
+    assert "no run records at none.jsonl" in command.error("runs", "list", "--records", "none.jsonl")
