@@ -2,7 +2,7 @@
 
 from orchestai_jax.checkpoint.errors import CheckpointError
 from orchestai_jax.checkpoint.manifest import FORMAT_VERSION
-from orchestai_jax.checkpoint.reader import CHECKPOINTS, CheckpointReader, Restored, open_checkpoint
+from orchestai_jax.checkpoint.reader import CHECKPOINTS, CheckpointReader, Restored, complete_steps, open_checkpoint
 from orchestai_jax.checkpoint.store import CheckpointStore
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "CheckpointReader",
     "CheckpointStore",
     "Restored",
+    "complete_steps",
     "open_checkpoint",
 ]

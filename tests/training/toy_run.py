@@ -1,0 +1,146 @@
+"""A small training run, in this process or as a program: `python toy_run.py WORKDIR [resume] [kill=step:7|seal:10]`."""
+
+import os
+import pathlib
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from orchestai_jax.checkpoint import CheckpointStore
+from orchestai_jax.config import Phase1Config
+from orchestai_jax.data import epoch_batches
+from orchestai_jax.training import TrainState, build_optimizer, run_loop
+
+CONFIG = Phase1Config(
+    batch_size=4,
+    learning_rate=0.05,
+    encoder_learning_rate=0.01,
+    num_epochs=4,
+    save_every_steps=3,
+    log_every_steps=2,
+    early_stop_patience=None,
+)
+SAMPLES = 30  # 8 steps an epoch
+
+
+def make_batches(n=SAMPLES):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    y = np.sin(x.sum(1)).astype(np.float32)
+
+    def collate(indices, weights, padded_length):
+        return {"x": x[indices], "y": y[indices], "weights": weights}
+
+    return epoch_batches([8] * n, collate, batch_size=CONFIG.batch_size, seed=5), x, y
+
+
+def forward(params, x, key=None):
+    hidden = jnp.tanh(x @ params["frozen"]["projection"] @ params["trainable"]["encoder"]["kernel"])
+    if key is not None:
+        hidden = hidden * jax.random.bernoulli(key, 0.8, hidden.shape) / 0.8
+    return hidden @ params["trainable"]["head"]["kernel"] + params["trainable"]["head"]["bias"]
+
+
+def make_state(optimizer):
+    rng = np.random.default_rng(1)
+    params = {
+        "trainable": {
+            "encoder": {"kernel": jnp.asarray(rng.normal(size=(6, 16)) * 0.3, jnp.float32)},
+            "head": {"kernel": jnp.asarray(rng.normal(size=16) * 0.3, jnp.float32), "bias": jnp.float32(0)},
+        },
+        "frozen": {"projection": jnp.eye(6)},
+    }
+    return TrainState(
+        step=jnp.int32(0), params=params, opt_state=optimizer.init(params["trainable"]), key=jax.random.key(7)
+    )
+
+
+def make_train_step(optimizer, bad_from=None):
+    def loss_of(trainable, frozen, batch, key):
+        predicted = forward({"trainable": trainable, "frozen": frozen}, batch["x"], key)
+        return jnp.sum(batch["weights"] * (predicted - batch["y"]) ** 2) / jnp.sum(batch["weights"])
+
+    def step(state, batch):
+        key, dropout = jax.random.split(state.key)
+        loss, gradients = jax.value_and_grad(loss_of)(state.params["trainable"], state.params["frozen"], batch, dropout)
+        if bad_from is not None:
+            loss = jnp.where(state.step + 1 >= bad_from, jnp.nan, loss)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params["trainable"])
+        params = {**state.params, "trainable": optax.apply_updates(state.params["trainable"], updates)}
+        next_state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=key)
+        return next_state, {"loss": loss, "gradient_norm": optax.global_norm(gradients)}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def run(
+    workdir, resume=False, *, config=CONFIG, evaluate=None, before_step=None, monitor=None, bad_from=None, final=None
+):
+    batches, x, y = make_batches()
+    optimizer = build_optimizer(config, config.num_epochs * batches.steps_per_epoch)
+    jitted = make_train_step(optimizer, bad_from)
+
+    def train_step(state, batch):
+        if before_step is not None:
+            before_step(int(state.step) + 1)
+        return jitted(state, batch)
+
+    def validate(state):
+        if final is not None:
+            final["state"] = jax.tree.map(np.asarray, (state.params, state.opt_state, jax.random.key_data(state.key)))
+        return {"score": -float(jnp.mean((forward(state.params, x) - y) ** 2))}
+
+    with CheckpointStore(
+        pathlib.Path(workdir) / "checkpoints", keep_last=config.keep_checkpoints, best_metric="score"
+    ) as store:
+        return run_loop(
+            state=make_state(optimizer),
+            train_step=train_step,
+            batches=batches,
+            evaluate=evaluate or validate,
+            store=store,
+            num_epochs=config.num_epochs,
+            config=config,
+            workdir=workdir,
+            resume=resume,
+            metadata={"toy": True},
+            assets={"notes.txt": "toy"},
+            monitor=monitor,
+        )
+
+
+def kill_now():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(arguments):
+    kill = next((a.removeprefix("kill=") for a in arguments if a.startswith("kill=")), None)
+    before_step = None
+    if kill is not None:
+        where, _, number = kill.partition(":")
+        if where == "seal":
+            from orchestai_jax.checkpoint import manifest
+
+            seal = manifest.seal
+
+            def dying_seal(folder, step):
+                seal(folder, step)  # everything is written, only the rename is missing
+                if step >= int(number):
+                    kill_now()
+
+            manifest.seal = dying_seal
+        else:
+
+            def before_step(step):
+                if step >= int(number):
+                    kill_now()
+
+    print(run(arguments[0], "resume" in arguments, before_step=before_step))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
