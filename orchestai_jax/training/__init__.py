@@ -1,7 +1,7 @@
 """Training: optimizer, schedules, the loop with exact resumption, what it shows and what it leaves."""
 
 from orchestai_jax.training.curves import plot_curves
-from orchestai_jax.training.errors import TrainingError, TrainingInterrupted
+from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
 from orchestai_jax.training.loop import Batches, LoopResult, run_loop
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from orchestai_jax.training.monitoring import Monitor, PlainMonitor, RichMonitor, SilentMonitor, make_monitor
@@ -20,6 +20,7 @@ __all__ = [
     "RichMonitor",
     "SilentMonitor",
     "TrainState",
+    "TrainingDivergedError",
     "TrainingError",
     "TrainingInterrupted",
     "WorkdirStatus",

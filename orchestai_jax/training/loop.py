@@ -14,7 +14,7 @@ import numpy as np
 
 from orchestai_jax.checkpoint import CheckpointStore
 from orchestai_jax.config import Phase1Config
-from orchestai_jax.training.errors import TrainingError, TrainingInterrupted
+from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
 from orchestai_jax.training.interrupts import StopRequest
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
@@ -101,9 +101,9 @@ def run_loop(
       assets: text files, saved in each checkpoint.
       monitor: who is told (null = nobody).
 
-    Raises TrainingError for a measurement that is not finite and for metrics without the best metric, CheckpointError
-    for a checkpoint that cannot be written or resumed from, and TrainingInterrupted after Ctrl-C or SIGTERM, when the
-    step it came in is saved.
+    Raises TrainingDivergedError for a measurement that is not finite, TrainingError for metrics without the best
+    metric, CheckpointError for a checkpoint that cannot be written or resumed from, and TrainingInterrupted after
+    Ctrl-C or SIGTERM, when the step it came in is saved.
     """
     run = _Run(
         state, train_step, batches, evaluate, store, num_epochs, config, metadata, assets, monitor or SilentMonitor()
@@ -206,7 +206,7 @@ class _Run:
         values = {name: float(np.asarray(value)) for name, value in measurements.items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                raise TrainingError(f"step {step}: {name} is {value}; {self._last_good()}")
+                raise TrainingDivergedError(f"step {step}: {name} is {value}; {self._last_good()}")
         rate = float(self.learning_rate(step - 1))
         progress = self.progress
         progress.sums = {name: progress.sums.get(name, 0.0) + value for name, value in values.items()}
@@ -225,7 +225,7 @@ class _Run:
             raise TrainingError(f"best_metric {name!r} is not among the validation metrics: {', '.join(metrics)}")
         value = metrics[name]
         if not math.isfinite(value):
-            raise TrainingError(f"step {self.step}: validation {name} is {value}; {self._last_good()}")
+            raise TrainingDivergedError(f"step {self.step}: validation {name} is {value}; {self._last_good()}")
         progress = self.progress
         is_best = progress.best is None or value > progress.best["value"]
         if is_best:

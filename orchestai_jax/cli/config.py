@@ -1,0 +1,48 @@
+"""`orchestai config`: the schema of run configurations, and what one of them comes to."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb group to the command."""
+    group = typer.Typer(no_args_is_help=True, help="Look at run configurations.", rich_markup_mode=None)
+    group.command(name="schema", short_help="Print the JSON schema.")(schema)
+    group.command(name="show", short_help="Print a configuration, defaults and overrides filled in.")(show)
+    app.add_typer(group, name="config")
+
+
+def schema() -> None:
+    """Print the JSON schema of run configurations: every key, its type, range, default and a line of doc.
+
+    \b
+    Example:
+      orchestai config schema > run_config.schema.json
+    """
+    from orchestai_jax.config import config_json_schema
+
+    typer.echo(json.dumps(config_json_schema(), indent=2))
+
+
+def show(
+    config: Annotated[pathlib.Path, typer.Argument(metavar="CONFIG", help="YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Dotted assignments, the value as YAML.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print what a configuration comes to: defaults, environment variables and overrides filled in.
+
+    \b
+    Example:
+      orchestai config show configs/planner_ultratool.yaml training.phase1_supervised.batch_size=8
+    """
+    from orchestai_jax.config import dump_config, load_config
+
+    loaded = load_config(config, overrides or [])
+    typer.echo(json.dumps(loaded.model_dump(mode="json"), indent=2) if as_json else dump_config(loaded), nl=as_json)

@@ -1,0 +1,59 @@
+"""`orchestai train`: train what a configuration says, or go on where a run was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command(name="train", short_help="Train a planner as a configuration says.")(train)
+
+
+def train(
+    context: typer.Context,
+    config: Annotated[pathlib.Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Dotted assignments over the file, the value as YAML."),
+    ] = None,
+    workdir: Annotated[
+        pathlib.Path | None,
+        typer.Option("--workdir", metavar="DIR", help="Folder of the run (default: runs/NAME)."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a planner. Checkpoints, metrics.jsonl and config.yaml go to the work folder.
+
+    A run that was stopped or killed at any step goes on with --resume exactly as if it had not been. Ctrl-C saves first.
+
+    \b
+    Examples:
+      orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool
+      orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume
+      orchestai train configs/planner_ultratool.yaml training.phase1_supervised.num_epochs=2 seed=1
+    """
+    from orchestai_jax.config import load_config, load_env_file, set_up_logging
+
+    loaded = load_config(config, overrides or [])
+    load_env_file()
+    debug = bool((context.obj or {}).get("debug"))
+    set_up_logging("debug" if debug else loaded.system.log_level)
+    folder = workdir if workdir is not None else pathlib.Path("runs") / loaded.name
+    from orchestai_jax.training.supervised import train_planner
+
+    result = train_planner(loaded, folder, resume)
+    if as_json:
+        typer.echo(json.dumps({"workdir": str(folder), **dataclasses.asdict(result)}))
+        return
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.best_metrics.items())
+    typer.echo(
+        f"{folder}: {result.steps} steps{' (stopped early)' if result.stopped_early else ''}, "
+        f"best at step {result.best_step}: {metrics}"
+    )

@@ -1,0 +1,74 @@
+"""`orchestai workdir`: how far a run has come, and its curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Annotated
+
+import typer
+
+WorkdirArgument = Annotated[pathlib.Path, typer.Argument(metavar="DIR", help="Work folder of `orchestai train`.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb group to the command."""
+    group = typer.Typer(no_args_is_help=True, help="Look at a run's work folder.", rich_markup_mode=None)
+    group.command(name="status", short_help="Say how far the run has come.")(status)
+    group.command(name="plot", short_help="Draw the run's curves.")(plot)
+    app.add_typer(group, name="workdir")
+
+
+def status(
+    workdir: WorkdirArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Print step, epochs, the best validation and one line an epoch.
+
+    \b
+    Example:
+      orchestai workdir status runs/ultratool
+    """
+    from orchestai_jax.training.workdir import workdir_status
+
+    found = workdir_status(workdir)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    steps = f"step {found.step}" + (f" of {found.total_steps}" if found.total_steps is not None else "")
+    epochs = f"epoch {found.epoch}" + (f" of {found.num_epochs}" if found.num_epochs is not None else "")
+    console.print(f"{found.name or workdir}: {found.state}, {steps}, {epochs}", markup=False)
+    if found.best_step is not None:
+        console.print(f"best {found.best_metric} {found.best_value:.4f} at step {found.best_step}", markup=False)
+    if found.validation:
+        names = list(dict.fromkeys(name for row in found.validation for name in row))
+        table = Table(*names)
+        for row in found.validation:
+            best = row["step"] == found.best_step
+            table.add_row(*(_cell(row.get(name)) for name in names), style="bold" if best else None)
+        console.print(table)
+
+
+def plot(
+    workdir: WorkdirArgument,
+    out: Annotated[
+        pathlib.Path | None, typer.Option("--out", metavar="FILE", help="PNG to write (default: DIR/curves.png).")
+    ] = None,
+) -> None:
+    """Draw losses, validation metrics and the learning rate over the steps as PNG.
+
+    \b
+    Example:
+      orchestai workdir plot runs/ultratool --out curves.png
+    """
+    from orchestai_jax.training.curves import plot_curves
+
+    typer.echo(str(plot_curves(workdir, out)))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
