@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from orchestai_jax.workflow._field_errors import one_line
 
@@ -56,8 +56,8 @@ class Parameter(_Frozen):
     type: ParameterType = "any"
     description: str = ""
     required: bool = False
-    default: Any = None
-    enum: tuple[Any, ...] | None = None
+    default: JsonValue = None
+    enum: tuple[JsonValue, ...] | None = None
 
 
 class TaskType(_Frozen):

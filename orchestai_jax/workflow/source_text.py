@@ -14,8 +14,17 @@ from orchestai_jax.workflow._field_errors import one_line
 from orchestai_jax.workflow.catalog import CatalogError
 
 # The C loader is ten times faster; both build plain values only.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Loader(_SAFE_LOADER):
+    """Leaves dates as text: the values of a catalog are JSON."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's name, read only)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _SAFE_LOADER.yaml_implicit_resolvers.items()
+    }
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -60,14 +69,14 @@ def parse_json_lines(text: str, path: str | os.PathLike[str]) -> list[tuple[int,
 def parse_yaml(text: str, path: str | os.PathLike[str]) -> Any:
     """Parsed YAML, plain values only. Raises CatalogError naming the line."""
     try:
-        return yaml.load(text, Loader=_LOADER)
+        return yaml.load(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         raise CatalogError(f"{path}: not YAML: {error.reason} at character {error.position}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else f"{path}"
         raise CatalogError(f"{where}: not YAML: {error.problem or error.context}") from error
-    except (ValueError, RecursionError) as error:  # a date such as 2024-99-99; nesting
+    except (ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not YAML: {error}") from error
 
 
@@ -88,7 +97,7 @@ def field_error(
 def _line_of(text: str, location: tuple[int | str, ...]) -> int | None:
     """The line of a value, or of the innermost part around it that is there. JSON is read as the YAML that it is."""
     try:
-        node = yaml.compose(text, Loader=_LOADER)
+        node = yaml.compose(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError):
         return None  # JSON that is not YAML (tabs, say): the message names the field all the same
     if node is None:
