@@ -5,6 +5,8 @@ from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.hash_split import split_by_hash
 from orchestai_jax.data.readers import FORMATS, load_samples, sample_to_json, save_samples
 from orchestai_jax.data.sample import PlanningSample
+from orchestai_jax.data.synthesis import ShapeWeights, SynthesisConfig, synthesize
+from orchestai_jax.data.templates import Templates, check_templates, load_templates, parse_templates
 from orchestai_jax.data.tokenizer import Tokenizer, clean_text, load_tokenizer, train_tokenizer
 
 __all__ = [
@@ -12,14 +14,21 @@ __all__ = [
     "DataError",
     "EpochBatches",
     "PlanningSample",
+    "ShapeWeights",
+    "SynthesisConfig",
+    "Templates",
     "Tokenizer",
     "bucket_length",
+    "check_templates",
     "clean_text",
     "epoch_batches",
     "load_samples",
+    "load_templates",
     "load_tokenizer",
+    "parse_templates",
     "sample_to_json",
     "save_samples",
     "split_by_hash",
+    "synthesize",
     "train_tokenizer",
 ]

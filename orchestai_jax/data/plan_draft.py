@@ -1,0 +1,179 @@
+"""A plan while it is grown, and the catalog as the grower sees it: what takes what, from where."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from orchestai_jax.data.default_templates import default_clauses, default_values
+from orchestai_jax.data.templates import PoolValue, TaskClauses, Templates
+from orchestai_jax.workflow.catalog import ANY, Catalog, Parameter, Port, TaskType, types_fit
+
+_REFERABLE = ("string", "any", "object", "array", "path", "url")
+"""Types of parameters that an earlier task's output may fill where a task type has no input ports at all."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upstream:
+    """An input that an earlier task's output fills."""
+
+    task: int
+    output: str
+
+
+Fill = PoolValue | Upstream
+
+
+@dataclasses.dataclass(slots=True)
+class DraftTask:
+    """One task of a draft: how each of its filled inputs is filled, and what it must merely come after."""
+
+    task_type: TaskType
+    fills: dict[str, Fill]
+    after: set[int] = dataclasses.field(default_factory=set)
+
+    @property
+    def producers(self) -> set[int]:
+        """Positions of the tasks that this one depends on."""
+        return {fill.task for fill in self.fills.values() if isinstance(fill, Upstream)} | self.after
+
+
+@dataclasses.dataclass(slots=True)
+class Draft:
+    """Tasks in a topological order, each after its producers."""
+
+    tasks: list[DraftTask] = dataclasses.field(default_factory=list)
+
+    def consumers(self, task: int) -> list[int]:
+        """Positions of the tasks that depend on `task`."""
+        return [i for i, other in enumerate(self.tasks) if task in other.producers]
+
+    @property
+    def edges(self) -> set[tuple[int, int]]:
+        """All (producer, consumer) positions."""
+        return {(p, i) for i, task in enumerate(self.tasks) for p in task.producers}
+
+    @property
+    def shape(self) -> str:
+        """`node` for one task, `chain` where the tasks form one path, else `dag`."""
+        return plan_shape(len(self.tasks), self.edges)
+
+
+def plan_shape(n: int, edges: set[tuple[int, int]]) -> str:
+    """`empty`, `node` (one task), `chain` (all tasks on one path, no other edges) or `dag` (all else)."""
+    if n <= 1:
+        return "node" if n else "empty"
+    sources, targets = [s for s, _ in edges], [t for _, t in edges]
+    path = len(edges) == n - 1 and len(set(sources)) == len(sources) and len(set(targets)) == len(targets)
+    return "chain" if path else "dag"
+
+
+class CatalogView:
+    """A catalog and its templates, asked for what the grower and the composer need to know of a task type."""
+
+    def __init__(self, catalog: Catalog, templates: Templates) -> None:
+        self.catalog = catalog
+        self.templates = templates
+        self._successors: dict[str, frozenset[str]] = {}
+        for link in catalog.links:
+            self._successors[link.source] = self._successors.get(link.source, frozenset()) | {link.target}
+        self._clauses: dict[str, TaskClauses] = {}
+        self._pools: dict[tuple[str, str], tuple[PoolValue, ...]] = {}
+        self._openings: list[TaskType] | None = None
+
+    def ports(self, task_type: TaskType) -> tuple[Port, ...]:
+        """The inputs that an output may fill; for types without any, the required parameters that take text."""
+        if task_type.inputs:
+            return task_type.inputs
+        return tuple(
+            Port(name=p.name, type=ANY, description=p.description)
+            for p in task_type.parameters
+            if p.required and not p.enum and p.type in _REFERABLE
+        )
+
+    def literals(self, task_type: TaskType, port: Port) -> tuple[PoolValue, ...]:
+        """What may be written into the instruction for a port."""
+        key = (task_type.id, port.name)
+        if key not in self._pools:
+            given = self.templates.pool(task_type, port.name) or self._typed(port.type)
+            parameter = self.parameter(task_type, port.name)
+            self._pools[key] = given or default_values(parameter.type if parameter else port.type, parameter)
+        return self._pools[key]
+
+    def values(self, task_type: TaskType, slot: str) -> tuple[PoolValue, ...]:
+        """What may fill a slot that is no input: from the templates, else from the parameter's enum or type."""
+        key = (task_type.id, slot)
+        if key not in self._pools:
+            parameter = self.parameter(task_type, slot)
+            default = default_values(parameter.type, parameter) if parameter is not None else ()
+            self._pools[key] = self.templates.pool(task_type, slot) or default
+        return self._pools[key]
+
+    def parameter(self, task_type: TaskType, name: str) -> Parameter | None:
+        """The parameter of that name, where there is one."""
+        return next((p for p in task_type.parameters if p.name == name), None)
+
+    def clauses(self, task_type: TaskType) -> TaskClauses:
+        """The clauses of the templates, else the default ones."""
+        if task_type.id not in self._clauses:
+            given = self.templates.task_types.get(task_type.id)
+            self._clauses[task_type.id] = given or default_clauses(task_type, self.needed(task_type))
+        return self._clauses[task_type.id]
+
+    def needed(self, task_type: TaskType) -> tuple[str, ...]:
+        """Names of the inputs and parameters that every instruction for this type must give."""
+        ports = tuple(p.name for p in task_type.inputs if p.required)
+        return ports + tuple(p.name for p in task_type.parameters if p.required and p.default is None)
+
+    def linked(self, source: TaskType, target: TaskType) -> bool:
+        """Whether the tool graph allows `target` after `source`; always where the catalog has none."""
+        return not self._successors or target.id in self._successors.get(source.id, frozenset())
+
+    def successors(self, source: TaskType) -> list[TaskType] | None:
+        """The task types that the tool graph puts after `source`; None where the catalog has no tool graph."""
+        if not self._successors:
+            return None
+        return [
+            self.catalog.task_type(i) for i in sorted(self._successors.get(source.id, ())) if i in self.catalog.index
+        ]
+
+    def openings(self) -> list[TaskType]:
+        """The task types that may come first: all their inputs can be written out."""
+        if self._openings is None:
+            self._openings = [t for t in self.catalog.task_types if self.literal_fills(t, None) is not None]
+        return self._openings
+
+    def literal_fills(self, task_type: TaskType, rng: np.random.Generator | None) -> dict[str, Fill] | None:
+        """Literals for the required ports (for one at least, where there are ports), None where one has no literal.
+
+        Without `rng` the first values are taken: enough to know whether it can be done.
+        """
+        ports = self.ports(task_type)
+        wanted = [p for p in ports if p.required]
+        if ports and not wanted:
+            fillable = [p for p in ports if self.literals(task_type, p)]
+            wanted = [fillable[0 if rng is None else int(rng.integers(len(fillable)))]] if fillable else list(ports)
+        fills: dict[str, Fill] = {}
+        for port in wanted:
+            pool = self.literals(task_type, port)
+            used = {fill.say for fill in fills.values() if isinstance(fill, PoolValue)}
+            fresh = [entry for entry in pool if entry.say not in used] or list(pool)
+            if not fresh:
+                return None
+            fills[port.name] = fresh[0 if rng is None else int(rng.integers(len(fresh)))]
+        return fills
+
+    def _typed(self, data_type: str) -> tuple[PoolValue, ...]:
+        """The pool of a data type, or of its subtypes: an image will do where a file is wanted."""
+        pools = self.templates.values
+        if data_type in pools:
+            return pools[data_type]
+        return tuple(e for key in self._type_names() if key in pools and types_fit(key, data_type) for e in pools[key])
+
+    def _type_names(self) -> Iterator[str]:
+        seen: Mapping[str, None] = dict.fromkeys(
+            port.type for t in self.catalog.task_types for port in (*t.inputs, *t.outputs) if port.type != ANY
+        )
+        yield from seen
