@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Train a planner. Checkpoints, metrics.jsonl and config.yaml go to the work folder.
 
-    A run that was stopped or killed at any step goes on with --resume exactly as if it had not been. Ctrl-C saves first.
+    A run that was stopped or killed at any step goes on with --resume as if it had never been. Ctrl-C saves first.
 
     \b
     Examples:

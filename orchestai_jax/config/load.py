@@ -93,20 +93,20 @@ _Loader.add_implicit_resolver(
 
 
 def _parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    loader = _Loader(text)
+    lines: dict[Path, int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
-        lines: dict[Path, int] = {}
         if node is not None:
             _collect_lines(node, (), lines, source)
         tree = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else "?"
         raise ConfigError(f"{source}:{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError, KeyError) as error:  # `!!int x` and the like
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None
-    finally:
-        loader.dispose()
     if not isinstance(tree, dict):
         what = "empty" if tree is None else f"a {type(tree).__name__}"
         raise ConfigError(
@@ -141,9 +141,8 @@ def _apply(tree: dict[str, Any], override: str, origins: dict[Path, str]) -> Non
     if not separator or not all(keys):
         raise ConfigError(f"{origin}: must be written key=value, as training.phase1_supervised.batch_size=8")
     try:
-        loader = _Loader(text)
-        value = loader.get_single_data()
-    except yaml.YAMLError:
+        value = _Loader(text).get_single_data()
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError, KeyError):
         raise ConfigError(f"{origin}: {text!r} is not a YAML value; quote it") from None
     branch: Any = tree
     for depth, key in enumerate(keys[:-1]):
@@ -173,6 +172,9 @@ def _place(field: Path, origins: Mapping[Path, str], source: str) -> str:
     for length in range(len(field), 0, -1):
         if field[:length] in origins:
             return f"{origins[field[:length]]}: {'.'.join(field)}"
+    inside = next((origin for set_field, origin in origins.items() if field and set_field[: len(field)] == field), None)
+    if inside is not None:
+        return f"{inside}: {'.'.join(field)}"
     return ": ".join(part for part in (source, ".".join(field)) if part)
 
 
