@@ -101,6 +101,12 @@ def find_cycle(graph: Mapping[str, tuple[str, ...]]) -> list[str] | None:
     return None
 
 
+def cycle_message(cycle: list[str]) -> str:
+    """What is wrong with a cycle that `find_cycle` found, its first tasks by name."""
+    shown = " -> ".join(map(repr, cycle)) if len(cycle) <= 12 else " -> ".join([*map(repr, cycle[:11]), "..."])
+    return f"tasks {shown} form a cycle of {len(cycle) - 1}; a workflow must be acyclic"
+
+
 def _graph(workflow: Workflow) -> dict[str, tuple[str, ...]]:
     """Task id to the ids before it, for a workflow that is a DAG. Raises WorkflowError for one that is not."""
     graph = {task.id: predecessors(task) for task in workflow.tasks}
@@ -114,7 +120,7 @@ def _graph(workflow: Workflow) -> dict[str, tuple[str, ...]]:
                 raise _not_a_dag("unknown_dependency", f"{task_id!r} needs {producer!r}, which is no task", task_id)
     cycle = find_cycle(graph)
     if cycle is not None:
-        raise _not_a_dag("cycle", f"the tasks {' -> '.join(cycle)} form a cycle; a workflow must be acyclic", cycle[0])
+        raise _not_a_dag("cycle", cycle_message(cycle), cycle[0])
     return graph
 
 

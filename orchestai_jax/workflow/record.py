@@ -173,7 +173,7 @@ def training_example(record: RunRecord) -> dict[str, Any]:
 
 def _parse(line: bytes) -> RunRecord:
     try:
-        content = json.loads(line)
+        content = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RecordError(f"is not UTF-8 at byte {error.start + 1}") from error
     except RecursionError as error:
@@ -193,7 +193,7 @@ def _parse(line: bytes) -> RunRecord:
 
 def _is_torn(line: bytes) -> bool:
     try:
-        json.loads(line)
+        json.loads(line.decode("utf-8"))
     except RecursionError:
         return False
     except ValueError:

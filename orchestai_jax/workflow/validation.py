@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestai_jax.workflow.catalog import ANY, Catalog, Parameter, Port, TaskType, types_fit
 from orchestai_jax.workflow.faults import Fault, WorkflowError
-from orchestai_jax.workflow.ordering import find_cycle, predecessors
+from orchestai_jax.workflow.ordering import cycle_message, find_cycle, predecessors
 from orchestai_jax.workflow.workflow import Reference, Task, Value, Workflow
 
 PARAMETER_SOURCES: dict[str, tuple[str, ...]] = {
@@ -70,7 +70,7 @@ def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments
     graph = {task_id: tuple(p for p in predecessors(t) if p in first and p != task_id) for task_id, t in first.items()}
     cycle = find_cycle(graph)
     if cycle is not None:
-        faults.append(Fault("cycle", f"tasks {' -> '.join(cycle)} form a cycle; a workflow must be acyclic", cycle[0]))
+        faults.append(Fault("cycle", cycle_message(cycle), cycle[0]))
     return faults
 
 
@@ -117,7 +117,7 @@ def _worker_faults(task: Task, catalog: Catalog) -> Iterator[Fault]:
         message = f"task {task.id!r} has the worker {task.worker!r}, which catalog {catalog.name!r} does not have"
         yield Fault("unknown_worker", message, task.id)
     elif task.task_type in catalog.index and not catalog.can_do(task.worker, task.task_type):
-        able = ", ".join(w.id for w in catalog.workers_for(task.task_type)[:10]) or "no worker"
+        able = ", ".join(repr(w.id) for w in catalog.workers_for(task.task_type)[:10]) or "no worker"
         message = f"task {task.id!r}: worker {task.worker!r} cannot do {task.task_type!r}; able: {able}"
         yield Fault("worker_cannot_do_task", message, task.id)
 
@@ -137,7 +137,7 @@ def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> 
         where = f"task {task.id!r}: argument {name!r}"
         slot = slots.get(name)
         if slot is None and task_type is not None:
-            known = ", ".join(slots) or "it takes none"
+            known = ", ".join(map(repr, slots)) or "it takes none"
             yield Fault("bad_argument", f"{where} is unknown to {task_type.id!r}; known: {known}", task.id)
         if isinstance(argument, Reference):
             yield from _reference_faults(task, where, argument, slot, outputs)
@@ -165,11 +165,11 @@ def _reference_faults(
         return
     output = outputs.of(produced_by).get(reference.output)
     if output is None:
-        has = ", ".join(outputs.of(produced_by)) or "none"
+        has = ", ".join(map(repr, outputs.of(produced_by))) or "none"
         message = f"{where} references the output {reference.output!r} of {reference.task!r}, whose outputs are: {has}"
         yield Fault("dangling_reference", message, task.id)
     elif slot is not None and not may_fill(output.type, slot):
-        message = f"{where} wants {slot.type} and references {reference.task}.{output.name}, which is {output.type}"
+        message = f"{where} wants {slot.type} and references {reference.task!r}.{output.name!r}, which is {output.type}"
         yield Fault("type_mismatch", message, task.id)
 
 
