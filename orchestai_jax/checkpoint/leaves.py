@@ -89,7 +89,7 @@ def described_leaves(tree: Any) -> list[tuple[Leaf, Any]]:
     for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
         array = value if hasattr(value, "dtype") else np.asarray(value)
         leaf = Leaf(tuple(_key(entry) for entry in path), tuple(array.shape), _dtype_name(array))
-        if array.dtype == object:
+        if not is_random_key(array) and array.dtype.kind in "OSUMm":
             raise CheckpointError(f"the state's {leaf.name or 'root'} is a {type(value).__name__}, not an array")
         described.append((leaf, array))
     names = [leaf.name for leaf, _ in described]
@@ -102,13 +102,16 @@ def described_leaves(tree: Any) -> list[tuple[Leaf, Any]]:
 def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
     """The descriptions, and the arrays as nested dicts of text keys, that training may go on without changing.
 
-    Random keys become their words. Arrays on the CPU are copied: its buffers are shared with NumPy, and the next
-    step is free to write into donated ones while the save is still running.
+    Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays on
+    the CPU are copied: its buffers are shared with NumPy, and the next step is free to write into donated ones while
+    the save is still running.
     """
     leaves: list[Leaf] = []
     nested: dict[str, Any] = {}
     for leaf, array in described_leaves(tree):
         leaves.append(leaf)
+        if 0 in leaf.shape:
+            continue
         words = jax.random.key_data(array) if is_random_key(array) else array
         if not isinstance(words, jax.Array) or all(d.platform == "cpu" for d in words.devices()):
             words = np.array(words)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -101,6 +102,8 @@ class CheckpointReader:
         item: dict[str, Any] = {}
         arguments: dict[str, Any] = {}
         for leaf, (_, array) in zip(below, described, strict=True):
+            if 0 in leaf.shape:
+                continue
             stored = jax.eval_shape(jax.random.key_data, array) if is_random_key(array) else array
             sharding = getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
             put(item, leaf, jax.ShapeDtypeStruct(stored.shape, stored.dtype))
@@ -110,18 +113,22 @@ class CheckpointReader:
                 put(
                     arguments, leaf, ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=sharding, dtype=stored.dtype)
                 )
-        if not described:
-            return wanted
-        restore = ocp.args.PyTreeRestore(item=item, restore_args=arguments, partial_restore=True)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            restored = checkpointer.restore(self.folder / "state", args=restore)
+        restored = self._read(item, arguments) if item else {}
         values = []
         for leaf, (description, array) in zip(below, described, strict=True):
-            value = get(restored, leaf)
-            if is_random_key(array):
-                value = jax.random.wrap_key_data(value, impl=description.key_implementation)
+            if 0 in leaf.shape:
+                value = array if isinstance(array, np.ndarray) else jnp.zeros(array.shape, array.dtype)
+            elif is_random_key(array):
+                value = jax.random.wrap_key_data(get(restored, leaf), impl=description.key_implementation)
+            else:
+                value = get(restored, leaf)
             values.append(value)
         return jax.tree.unflatten(jax.tree.structure(wanted), values)
+
+    def _read(self, item: Any, arguments: Any) -> Any:
+        restore = ocp.args.PyTreeRestore(item=item, restore_args=arguments, partial_restore=True)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(self.folder / "state", args=restore)
 
     def _below(self, subtree: str | None) -> list[Leaf]:
         if not subtree:
