@@ -24,7 +24,7 @@ def as_networkx(workflow: Workflow) -> networkx.DiGraph:
     return graph
 
 
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(data=st.data())
 def test_orders_agree_with_networkx(dags, data):
     workflow = data.draw(dags)
@@ -39,7 +39,7 @@ def test_orders_agree_with_networkx(dags, data):
     assert [set(level) for level in levels(workflow)] == [set(g) for g in networkx.topological_generations(graph)]
 
 
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(data=st.data())
 def test_critical_path_agrees_with_networkx(dags, data):
     workflow = data.draw(dags)

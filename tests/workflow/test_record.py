@@ -50,7 +50,7 @@ def test_records_come_back_as_they_were(tmp_path, record):
     assert path.read_bytes().count(b"\n") == 2
 
 
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(data=st.data())
 def test_any_workflow_and_any_json_survive(tmp_path_factory, dags, json_values, data):
     workflow = data.draw(dags)

@@ -167,7 +167,7 @@ def test_which_outputs_fill_which_slots(produced, slot, right):
     assert may_fill(produced, slot) is right
 
 
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(data=st.data())
 def test_an_injected_cycle_is_always_found(dags, data):
     workflow = data.draw(dags.filter(lambda w: any(predecessors(t) for t in w.tasks)))
@@ -187,7 +187,7 @@ def test_an_injected_cycle_is_always_found(dags, data):
     assert "->" in fault.message
 
 
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(data=st.data())
 def test_any_workflow_can_be_validated(dags, catalog_of_anything, data):
     """Whatever the ids, arguments and literals: a list of faults, each with a one-line message."""

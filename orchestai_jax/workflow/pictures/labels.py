@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 
 from orchestai_jax.workflow.catalog import ANY, Catalog, TaskType, describe
 from orchestai_jax.workflow.workflow import Argument, Reference, Task
 
 
 def printable(text: str, at_most: int | None = None) -> str:
-    """`text` on one line, without control characters, bidirectional overrides and lone surrogates; cut to `at_most`."""
+    """`text` on one line, cut to `at_most` characters, with nothing in it that Python calls unprintable.
+
+    So there are no terminal escapes, no bidirectional overrides, no lone surrogates; and no zero-width joiners, with
+    which text can be disguised, so that the emoji of a family stand one by one.
+    """
     if at_most is not None:
         text = text[: 4 * at_most]  # so that a huge text costs nothing
-    safe = "".join(" " if c.isspace() else "\ufffd" if unicodedata.category(c) in _UNSAFE else c for c in text)
+    safe = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
     safe = " ".join(safe.split())
     if at_most is not None and len(safe) > at_most:
         safe = safe[: at_most - 1].rstrip() + "…"
     return safe
-
-
-# Control, surrogate, unassigned, and format characters, which can reorder or hide text. Zero-width joiners go with
-# them: an emoji family falls apart, and no text can be disguised.
-_UNSAFE = frozenset({"Cc", "Cs", "Cf", "Cn"})
 
 
 def title(task_type_id: str) -> str:
