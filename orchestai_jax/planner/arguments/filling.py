@@ -1,0 +1,146 @@
+"""Fills the arguments of planned tasks by rule from the instruction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+
+from orchestai_jax.planner.arguments.clauses import align
+from orchestai_jax.planner.arguments.fitting import inputs_of
+from orchestai_jax.planner.arguments.reading import read
+from orchestai_jax.planner.arguments.references import PortFiller, task_id
+from orchestai_jax.planner.arguments.traits import traits
+from orchestai_jax.planner.arguments.values import ParameterFiller
+from orchestai_jax.planner.arguments.words import content_stems
+from orchestai_jax.workflow.catalog import Catalog, Parameter, TaskType
+from orchestai_jax.workflow.validation import may_fill
+from orchestai_jax.workflow.workflow import Reference, Value
+
+
+class ArgumentError(ValueError):
+    """A plan whose arguments cannot be filled, because it is no plan over the catalog."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filled:
+    """Arguments of a plan's tasks, and the edges that they leave."""
+
+    arguments: tuple[dict[str, Value | Reference], ...]
+    """For each task its arguments by name; a reference's task is `t1` for the first task, and so on."""
+    edges: frozenset[tuple[int, int]]
+    """(producer, consumer) positions; the producer always comes first."""
+    open_arguments: tuple[tuple[int, str], ...]
+    """(task, name) of every required input or parameter that nothing in the instruction fills."""
+    notes: tuple[str, ...]
+    """What a reader of the plan should know: arguments left open, edges dropped."""
+
+
+def fill_arguments(
+    instruction: str,
+    task_types: Sequence[str],
+    edges: Collection[tuple[int, int]],
+    catalog: Catalog,
+    *,
+    edge_probability: Callable[[int, int], float] | None = None,
+) -> Filled:
+    """Fill the arguments of tasks (in topological order) with what the instruction says and with earlier outputs.
+
+    Every literal is said in the instruction (a number may be converted to the parameter's unit) or is an entry of the
+    parameter's enumeration; what is not said is left out or, where it is required, left open. Time is linear in the
+    instruction.
+
+    Args:
+        instruction: any text.
+        task_types: ids of the planned tasks' types, in topological order.
+        edges: predicted (producer, consumer) pairs of positions.
+        catalog: where the task types are declared.
+        edge_probability: probability of an edge (producer, consumer), where the planner has one; it ranks producers
+            that want the same input and keeps pronouns from adding an edge that the planner holds to be impossible.
+
+    Raises:
+        ArgumentError: a task type is not in the catalog.
+    """
+    for position, name in enumerate(task_types):
+        if name not in catalog.index:
+            raise ArgumentError(
+                f"task {task_id(position)} has the type {name!r}, which catalog {catalog.name!r} does not have; "
+                "plan over the catalog that is given here"
+            )
+    types = [catalog.task_type(name) for name in task_types]
+    kept, notes = _ordered(edges, len(types))
+    if not any(t.inputs or t.parameters for t in types):
+        return Filled(tuple({} for _ in types), frozenset(kept), (), tuple(notes))
+    reading = read(instruction)
+    alignment = align(reading, types)
+    parameters = ParameterFiller(reading, alignment, types)
+    parameters.fill_strong()
+    ports = PortFiller(reading, alignment, types, kept, edge_probability, parameters.used)
+    ports.fill()
+    parameters.fill_weak()
+    arguments: list[dict[str, Value | Reference]] = []
+    for task, task_type in enumerate(types):
+        filled: dict[str, Value | Reference] = dict(ports.arguments[task])
+        filled.update(
+            (p.name, Value(value=v))
+            for p in task_type.parameters
+            if (v := parameters.values[task].get(p.name)) is not None and p.name not in filled
+        )
+        if not task_type.inputs:
+            filled.update(_by_reference(task, types, sorted(i for i, j in ports.edges if j == task), filled))
+        arguments.append(filled)
+    left = _open(types, arguments)
+    notes += ports.notes
+    notes += [
+        f"{task_id(t)} ({types[t].id}): the instruction does not say {name!r}, which is required" for t, name in left
+    ]
+    return Filled(tuple(arguments), frozenset(ports.edges), left, tuple(notes))
+
+
+def _ordered(edges: Collection[tuple[int, int]], n: int) -> tuple[list[tuple[int, int]], list[str]]:
+    """The edges that go forward between existing tasks, and a note for each of the others."""
+    kept, notes = [], []
+    for i, j in sorted(set(edges)):
+        if 0 <= i < j < n:
+            kept.append((i, j))
+        else:
+            notes.append(
+                f"dropped the edge {task_id(i)} -> {task_id(j)}: it does not lead from an earlier to a later task"
+            )
+    return kept, notes
+
+
+def _must_be_given(parameter: Parameter) -> bool:
+    return parameter.required and parameter.default is None
+
+
+def _open(types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Reference]]) -> tuple[tuple[int, str], ...]:
+    left: list[tuple[int, str]] = []
+    for task, task_type in enumerate(types):
+        ports = inputs_of(task_type)
+        names = [p.name for p in ports.values() if p.required]
+        names += [p.name for p in task_type.parameters if _must_be_given(p) and p.name not in ports]
+        left += [(task, name) for name in dict.fromkeys(names) if name not in arguments[task]]
+    return tuple(left)
+
+
+def _by_reference(
+    task: int, types: Sequence[TaskType], producers: Sequence[int], filled: dict[str, Value | Reference]
+) -> dict[str, Reference]:
+    """For a task type without input ports: required parameters that nothing says, from the outputs of its producers."""
+    given: dict[str, Reference] = {}
+    open_parameters = [p for p in types[task].parameters if _must_be_given(p) and p.name not in filled]
+    pairs = []
+    for producer in producers:
+        for output in {o.name: o for o in types[producer].outputs}.values():
+            said = content_stems(f"{output.name} {output.description}")
+            for k, parameter in enumerate(open_parameters):
+                if may_fill(output.type, parameter):
+                    shared = len(said & traits(parameter, types[task]).word_stems)
+                    pairs.append((-shared, -producer, k, producer, output.name, parameter.name))
+    served: set[int] = set()
+    for shared, _, _, producer, output, name in sorted(pairs):
+        # Each producer serves once, unless more of its outputs are plainly meant.
+        if name not in given and (producer not in served or shared < 0):
+            given[name] = Reference(task=task_id(producer), output=output)
+            served.add(producer)
+    return given

@@ -1,0 +1,174 @@
+"""Numbers that an instruction mentions, with unit and role: `300 px wide`, `from 5 to 12 s`, `1:30`, `half`."""
+
+from __future__ import annotations
+
+import re
+
+from orchestai_jax.planner.arguments.lexicon import FACTOR_WORDS, NUMBER_WORDS, UNITS
+from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
+
+# At most 18 digits: more are no parameter of anything, and the search stays linear.
+_NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,4}(?:\.\d{1,9})?|\d{1,15}(?:\.\d{1,9})?|\.\d{1,9})(?![\d])"
+_WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
+_ANY = rf"(?:{_NUMBER}|(?:{_WORDS})\b)"
+_UNIT = "|".join(re.escape(u) for u in sorted(UNITS, key=len, reverse=True))
+_WITH_UNIT = rf"(?:[\s-]?({_UNIT})(?![\w]))?"
+_START = r"(?<![\w.,])"
+
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:\.\d{1,3})?(?![\d:])(?!\s?[ap]\.?m\b)"
+_SIZE = re.compile(
+    rf"{_START}(\d{{1,6}})\s?(?:px|pixels?)?\s?(?:x|×|✕|\*|by)\s?(\d{{1,6}})(?:\s?(?:px|pixels?))?(?!\w)", re.I
+)
+_CLOCK_RANGE = re.compile(rf"(?<![\w:.])({_CLOCK})\s?(?:-|–|—|to|until|till|and|through)\s?({_CLOCK})", re.I)
+_CLOCK_ONE = re.compile(rf"(?<![\w:.])({_CLOCK})", re.I)
+_RANGE = re.compile(
+    rf"{_START}(?<![-−])({_ANY}){_WITH_UNIT}\s?(?:-|–|—|to|until|till|through|and)\s?(?:second\s)?({_ANY}){_WITH_UNIT}(?!\w)",
+    re.I,
+)
+_ONE = re.compile(
+    rf"{_START}(?<!\w[-−])((?:minus\s|negative\s|[-−+])?)({_ANY})(?:\s?([kK])(?![\w])|{_WITH_UNIT})(?![\w])", re.I
+)
+_FACTOR = re.compile(
+    rf"{_START}(an?\s)?({'|'.join(FACTOR_WORDS)})\b(?:\s(?:an?|of\san?)\s|[\s-])?(?:(seconds?|minutes?|hours?|turns?|rotations?)(?!\w))?",
+    re.I,
+)
+_A_UNIT = re.compile(
+    r"(?<!\w)(?:a|an)\s(second|minute|hour)(?!\w)(?!\s(?:file|picture|image|table|recording|version|copy|one))", re.I
+)
+_FULL_TURN = re.compile(r"\bupside[\s-]down\b", re.I)
+
+_START_CUE = re.compile(
+    r"\b(?:from|start\w*|begin\w*|after|skip\w*|between)(?:\s(?:at|from|with|the|second|first))*\s?$",
+    re.I,
+)
+_DROP_CUE = re.compile(
+    r"\b(?:skip\w*|drop\w*|remov\w*|without|cut\w* off|discard\w*|delet\w*)\s(?:the\s)?(?:first|initial|opening)\s?$",
+    re.I,
+)
+_END_CUE = re.compile(
+    r"\b(?:until|till|up to|end\w*(?: at)?|stop\w*(?: at)?|(?:first|initial|opening))(?:\s(?:the|second))*\s?$", re.I
+)
+_TAIL_CUE = re.compile(r"\b(?:last|final|closing)\s?$", re.I)
+_WIDTH_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:wide|width|across|horizontally)\b", re.I)
+_HEIGHT_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:tall|high|height|vertically)\b", re.I)
+_LABEL_BEFORE = re.compile(r"\b(width|height)(?:\s(?:of|to|is|=|:|at|should be)|:|=)*\s?$", re.I)
+
+
+def _number(text: str) -> int | float:
+    text = text.lower()
+    if text in NUMBER_WORDS:
+        return int(NUMBER_WORDS[text])
+    value = float(text.replace(",", ""))
+    return int(value) if value.is_integer() and "." not in text else value
+
+
+def _clock(text: str) -> int | float:
+    seconds = 0.0
+    for piece in text.split(":"):
+        seconds = seconds * 60 + float(piece)
+    return _tidy(seconds)
+
+
+def _tidy(value: float) -> int | float:
+    rounded = round(value, 9)
+    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
+
+
+def find_quantities(masked: str) -> list[Mention]:
+    """The numbers of a text in which other mentions are masked, in order. Linear in the text."""
+    found: list[Mention] = []
+    taken: list[tuple[int, int]] = []
+
+    def add(start: int, end: int, value: int | float, unit: str, role: str = "") -> None:
+        found.append(Mention("number", start, end, masked[start:end], value, unit, role))
+
+    def free(match: re.Match[str]) -> bool:
+        if len(found) >= MAX_MENTIONS or any(s < match.end() and match.start() < e for s, e in taken):
+            return False
+        taken.append(match.span())
+        return True
+
+    for match in _SIZE.finditer(masked):
+        if free(match):
+            add(match.start(1), match.end(1), int(match[1]), "px", "width")
+            add(match.start(2), match.end(2), int(match[2]), "px", "height")
+    for match in _CLOCK_RANGE.finditer(masked):
+        if free(match):
+            add(match.start(1), match.end(1), _clock(match[1]), "s", "start")
+            add(match.start(2), match.end(2), _clock(match[2]), "s", "end")
+    for match in _CLOCK_ONE.finditer(masked):
+        if free(match):
+            add(match.start(), match.end(), _clock(match[1]), "s", _time_role(masked, match.start()))
+    for match in _RANGE.finditer(masked):
+        between = masked[match.end(1) : match.start(3)]
+        if "and" in between.lower() and not re.search(
+            r"\bbetween\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()], re.I
+        ):
+            continue
+        # `5 to 12` without `from` and without a unit may be anything, but `5-12` is a range.
+        said = re.search(r"\b(?:from|between)\s?$", masked[max(0, match.start() - 20) : match.start()], re.I)
+        if said is None and match[4] is None and not re.search(r"[-–—]", between):
+            continue
+        if free(match):
+            second_unit = match[4] or match[2]
+            for group, unit_text, role in ((1, match[2] or second_unit, "start"), (3, second_unit, "end")):
+                unit, factor = UNITS.get((unit_text or "").lower(), ("", 1.0))
+                value = _number(match[group])
+                add(match.start(group), match.end(group), value if factor == 1 else _tidy(value * factor), unit, role)
+    for match in _FULL_TURN.finditer(masked):
+        if free(match):
+            add(match.start(), match.end(), 180, "deg")
+    for match in _FACTOR.finditer(masked):
+        word = match[2].lower()
+        if word in ("third", "quarter") and not (match[1] or match[3]):
+            continue  # the ordinal, the quarter of a year
+        if word == "double" and masked[match.end() :].lstrip().lower().startswith("quot"):
+            continue
+        if free(match):
+            unit, factor = UNITS[match[3].lower()] if match[3] else ("factor", 1.0)
+            end = match.end(3) if match[3] else match.end(2)
+            role = _time_role(masked, match.start()) if unit == "s" else ""
+            add(match.start(), end, _tidy(FACTOR_WORDS[word] * factor), unit, role)
+    for match in _ONE.finditer(masked):
+        if not free(match):
+            continue
+        value = _number(match[2])
+        unit, factor = ("", 1000.0) if match[3] else UNITS.get((match[4] or "").lower(), ("", 1.0))
+        value = value if factor == 1 else _tidy(value * factor)
+        if match[1] and match[1] != "+":
+            value = -value
+        if unit == "factor" and match[4].lower() == "x" and masked[match.end() : match.end() + 1].isdigit():
+            unit = ""
+        add(match.start(), match.end(), value, unit, _role(masked, match.start(), match.end(), unit))
+    for match in _A_UNIT.finditer(masked):
+        if free(match):
+            unit, factor = UNITS[match[1].lower()]
+            add(match.start(), match.end(), _tidy(factor), unit, _time_role(masked, match.start()))
+    return sorted(found, key=lambda m: m.start)
+
+
+def _role(text: str, start: int, end: int, unit: str) -> str:
+    if unit == "s":
+        return _time_role(text, start)
+    after, before = text[end : end + 24], text[max(0, start - 32) : start]
+    if _WIDTH_AFTER.match(after):
+        return "width"
+    if _HEIGHT_AFTER.match(after):
+        return "height"
+    labelled = _LABEL_BEFORE.search(before)
+    if labelled:
+        return labelled[1].lower()
+    return _time_role(text, start, bare=True) if unit == "" else ""
+
+
+def _time_role(text: str, start: int, bare: bool = False) -> str:
+    before = text[max(0, start - 40) : start]
+    if _DROP_CUE.search(before):
+        return "start"
+    if not bare and _TAIL_CUE.search(before):
+        return "tail"
+    if not bare and _END_CUE.search(before):
+        return "end"
+    if not bare and _START_CUE.search(before):
+        return "start"
+    return ""

@@ -1,0 +1,186 @@
+"""Free texts for string parameters: quoted or capitalised after a cue, and the two sides of `replace A with B`."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, word_set
+from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
+from orchestai_jax.planner.arguments.reading import Reading
+from orchestai_jax.planner.arguments.traits import Traits
+from orchestai_jax.planner.arguments.words import Word, stem_set
+from orchestai_jax.workflow.catalog import Parameter
+
+_REPLACE = re.compile(r"\b(?:replac\w*|substitut\w*|swap\w*|chang\w*|renam\w*|turn(?:ing)?|exchang\w*)\b", re.I)
+_BETWEEN = word_set("with by to into for")
+_FILLERS = word_set(
+    "the a an all every each any word words phrase string text occurrence occurrences instance "
+    "instances of term name mention mentions"
+)
+_CUES: dict[str, frozenset[str]] = {
+    "title": word_set("title titled entitled heading headed headline"),
+    "name": word_set("name named called call filename"),
+    "label": word_set(
+        "saying says say reading reads label labelled labeled text watermark caption stamp word words mark marked"
+    ),
+    "find": word_set("find word phrase replace remove delete occurrences occurrence every all string term search"),
+    "replacement": word_set("with by replacement"),
+}
+_ADDRESSES = stem_set("email mail recipient address contact")
+_LINKS = stem_set("url link website webpage uri")
+_DATES = stem_set("date day when departure arrival")
+_PREPOSITIONS: tuple[tuple[frozenset[str], str], ...] = (
+    (stem_set("origin source departure"), "from"),
+    (stem_set("destination target arrival"), "to"),
+    (stem_set("city location place country region area where"), "in"),
+)
+
+
+def replacements(reading: Reading) -> list[tuple[Mention, Mention | None]]:
+    """The (what, by what) of every `replace A with B` in a text; the second is None where it is not said."""
+    found: list[tuple[Mention, Mention | None]] = []
+    for match in _REPLACE.finditer(reading.masked):
+        if len(found) >= MAX_MENTIONS:
+            break
+        pair = _pair(reading, match.end())
+        if pair is not None:
+            found.append(pair)
+    return found
+
+
+def _pair(reading: Reading, position: int) -> tuple[Mention, Mention | None] | None:
+    index = reading.item_index(position)
+    items = reading.items[index : index + 14]
+    joint = next((k for k, item in enumerate(items) if isinstance(item, Word) and item.text in _BETWEEN), None)
+    arrow = re.search(r"->|→|=>", reading.text[position : position + 80])
+    if joint is None and arrow is None:
+        return None
+    if joint is None:
+        assert arrow is not None
+        left = [i for i in items if i.start < position + arrow.start()]
+        right = [i for i in items if i.start >= position + arrow.end()]
+    else:
+        left, right = list(items[:joint]), list(items[joint + 1 :])
+    if any(_breaks(reading, a.end, b.start) for a, b in itertools.pairwise(left)):
+        return None
+    old, new = _side(reading, left, whole=True), _side(reading, right, whole=False)
+    if old is None or (old.kind != "quoted" and (new is None or len(old.text.split()) > 3)):
+        return None
+    return old, new
+
+
+def _breaks(reading: Reading, start: int, end: int) -> bool:
+    return any(c in reading.masked[start:end] for c in ".;!?\n,")
+
+
+def _side(reading: Reading, items: Sequence[Word | Mention], whole: bool) -> Mention | None:
+    items = list(items)
+    quoted = next((i for i in items[:8] if isinstance(i, Mention) and i.kind == "quoted"), None)
+    while items and isinstance(items[0], Word) and items[0].text in _FILLERS:
+        items.pop(0)
+    if quoted is not None and (whole or (items and items[0] is quoted)):
+        return quoted
+    if not items:
+        return None
+    if isinstance(items[0], Mention):
+        first = items[0]
+        return first if first.kind in ("url", "email", "date", "number") else None
+    words: list[Word] = []
+    for item in items:
+        if not isinstance(item, Word) or item.text in ("in", "inside", "within", "from", "throughout", "and", "then"):
+            break
+        if words and _breaks(reading, words[-1].end, item.start):
+            break
+        if words and not whole and not reading.text[item.start].isupper():
+            break
+        words.append(item)
+    if not words:
+        return None
+    start, end = words[0].start, words[-1].end
+    return Mention("quoted", start, end, reading.text[start:end])
+
+
+def text_candidates(
+    reading: Reading, parameter: Parameter, wanted: Traits, spans: Sequence[tuple[int, int]]
+) -> Iterator[tuple[float, str, int]]:
+    """(score, value, position) of the texts in some spans of the instruction that may fill a string parameter."""
+    cues = _cues(parameter, wanted)
+    for start, end in spans:
+        index = reading.item_index(start)
+        while index < len(reading.items) and reading.items[index].start < end:
+            item = reading.items[index]
+            index += 1
+            if isinstance(item, Mention):
+                score = _mention_score(reading, item, parameter, wanted, cues)
+                if score is not None:
+                    yield score, item.text, item.start
+            elif item.text in cues and wanted.text in ("label", "any"):
+                run = _capitalised(reading, index, item.end)
+                if run is not None:
+                    yield 2.0, run[0], run[1]
+            elif wanted.text == "any" and parameter.required:
+                for stems, preposition in _PREPOSITIONS:
+                    if item.text == preposition and wanted.word_stems & stems:
+                        run = _capitalised(reading, index, item.end)
+                        if run is not None:
+                            yield 1.5 + (1.0 if wanted.name_stems & stems else 0.0), run[0], run[1]
+
+
+def _cues(parameter: Parameter, wanted: Traits) -> frozenset[str]:
+    name = parameter.name.lower()
+    own = frozenset(w for w in re.findall(r"[a-z]+", name) if w not in STOP_WORDS)
+    kind = next((k for k in ("title", "name") if k in own), wanted.text)
+    return own | _CUES.get(kind, frozenset())
+
+
+def _mention_score(
+    reading: Reading, mention: Mention, parameter: Parameter, wanted: Traits, cues: frozenset[str]
+) -> float | None:
+    if mention.kind == "email":
+        return 3.0 if wanted.word_stems & _ADDRESSES and wanted.text == "any" else None
+    if mention.kind == "url":
+        return 3.0 if parameter.type == "url" or wanted.name_stems & _LINKS else None
+    if mention.kind == "date":
+        return 2.5 if wanted.word_stems & _DATES and wanted.text == "any" else None
+    before = [w.text for w in reading.words_before(mention.start, 3)]
+    near = next((3.0 - 0.4 * k for k, w in enumerate(before) if w in cues), 0.0)
+    if mention.kind == "file":
+        # An archive's or a page's name is said as a file: `into photos.zip`, `called index.html`.
+        named = "name" in parameter.name.lower() and mention.role == "output"
+        return 2.5 + near / 10 if named else None
+    if mention.kind != "quoted" or wanted.text == "":
+        return None
+    if wanted.text == "replacement":
+        return near or None
+    if wanted.text == "label" and before[:1] == ["with"]:
+        near = max(near, 1.0)
+    return 1.0 + near
+
+
+def _capitalised(reading: Reading, index: int, reached: int) -> tuple[str, int] | None:
+    """The run of capitalised words that starts at item `index`, after `is`, `of`, `to`, a colon or an article."""
+    items = reading.items
+    while (
+        index < len(items)
+        and isinstance(items[index], Word)
+        and items[index].text in ("is", "of", "to", "the", "a", "text", "as", "be")
+    ):
+        reached = items[index].end
+        index += 1
+    if index >= len(items) or reading.text[reached : items[index].start].strip(" :=") != "":
+        return None
+    first = items[index]
+    if not isinstance(first, Word) or not reading.text[first.start].isupper():
+        return None
+    end = first.end
+    for item in items[index + 1 : index + 8]:
+        if (
+            not isinstance(item, Word)
+            or reading.text[end : item.start] != " "
+            or not reading.text[item.start].isupper()
+        ):
+            break
+        end = item.end
+    return reading.text[first.start : end], first.start
