@@ -60,7 +60,7 @@ def _write_images(folder: Path, seed: int) -> None:
 
     photo = _landscape(640, 480, np.random.default_rng([seed, 1]))
     save("photo.png", photo)
-    save("photo_noisy.png", photo + np.random.default_rng([seed, 2]).normal(0, 18, photo.shape))
+    save("photo_noisy.png", photo + 18 * np.random.default_rng([seed, 2]).standard_normal(photo.shape))
     flowers = _flowers(480, 640, np.random.default_rng([seed, 3]))
     save("flowers.png", flowers)
     save("flowers_noisy.png", _specks(flowers, 0.06, np.random.default_rng([seed, 4])))
@@ -70,48 +70,48 @@ def _write_images(folder: Path, seed: int) -> None:
 
 def _landscape(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """Sky with clouds and a sun, three ranges of hills, a meadow with grain, a house: pixels [height, width, 3]."""
-    y, x = np.mgrid[0:height, 0:width] / height
-    sky = np.array([96, 150, 214]) + np.array([120, 80, 22]) * np.clip(y / 0.6, 0, 1)[..., None]
-    clouds = (
-        np.clip(_fractal(width, height, rng) - 0.52, 0, 1)[..., None] * 3.2 * np.clip(1 - y / 0.55, 0, 1)[..., None]
-    )
-    pixels = sky + (250 - sky) * np.clip(clouds, 0, 0.9)
-    sun = np.hypot(x - 1.0, y - 0.2)
-    pixels += np.array([255, 240, 190]) * np.exp(-((sun / 0.09) ** 2))[..., None] * 0.8
+    y = (np.arange(height, dtype=np.float32) / height)[:, None]
+    x = (np.arange(width, dtype=np.float32) / height)[None, :]
+    pixels = _color(96, 150, 214) + _color(120, 80, 22) * np.clip(y / 0.6, 0, 1)[..., None]
+    clouds = np.clip(_fractal(width, height, rng) - 0.52, 0, 1) * 3.2 * np.clip(1 - y / 0.55, 0, 1)
+    pixels = pixels + (250 - pixels) * np.clip(clouds, 0, 0.9)[..., None]
+    pixels += _color(255, 240, 190) * (0.8 * np.exp(-((np.hypot(x - 1.0, y - 0.2) / 0.09) ** 2)))[..., None]
     for level, color in ((0.45, (120, 140, 170)), (0.53, (84, 112, 110)), (0.62, (58, 92, 62))):
-        ridge = level + 0.22 * (_fractal(width, 4, rng)[0] - 0.5)
-        mask = y >= ridge[None, :]
-        shade = 0.75 + 0.5 * _fractal(width, height, rng)
-        pixels = np.where(mask[..., None], np.array(color) * shade[..., None], pixels)
+        hill = y >= level + 0.22 * (_fractal(width, 4, rng)[0] - 0.5)
+        pixels[hill] = _color(*color) * (0.75 + 0.5 * _fractal(width, height, rng)[hill])[:, None]
     meadow = y > 0.74 + 0.02 * np.sin(9 * x)
-    grain = rng.normal(0, 1, (height, width)) * 9 * (0.4 + y)
-    grass = np.array([92, 138, 54]) * (0.65 + 0.6 * _fractal(width, height, rng))[..., None] + grain[..., None]
-    pixels = np.where(meadow[..., None], grass, pixels)
+    grain = rng.standard_normal((height, width), dtype=np.float32) * 9 * (0.4 + y)
+    shade = 0.65 + 0.6 * _fractal(width, height, rng)
+    pixels[meadow] = _color(92, 138, 54) * shade[meadow][:, None] + grain[meadow][:, None]
     wall = (x > 0.22) & (x < 0.42) & (y > 0.62) & (y < 0.79)
     roof = (y > 0.62 - 0.9 * (0.12 - np.abs(x - 0.32))) & (y < 0.62) & (np.abs(x - 0.32) < 0.12)
-    pixels = np.where(wall[..., None], np.array([224, 208, 178]) - 14.0 * (np.floor(y * 90) % 2)[..., None], pixels)
-    pixels = np.where(roof[..., None], np.array([150, 62, 44]) + 12.0 * (np.floor(x * 140) % 2)[..., None], pixels)
+    boards, tiles = np.floor(y * 90) % 2 + 0 * x, np.floor(x * 140) % 2 + 0 * y
+    pixels[wall] = _color(224, 208, 178) - 14 * boards[wall][:, None]
+    pixels[roof] = _color(150, 62, 44) + 12 * tiles[roof][:, None]
     for left in (0.25, 0.35):
-        window = (x > left) & (x < left + 0.04) & (y > 0.66) & (y < 0.71)
-        pixels = np.where(window[..., None], np.array([44, 58, 80.0]), pixels)
-    return pixels + rng.normal(0, 1.2, pixels.shape)
+        pixels[(x > left) & (x < left + 0.04) & (y > 0.66) & (y < 0.71)] = _color(44, 58, 80)
+    return pixels + 1.2 * rng.standard_normal(pixels.shape, dtype=np.float32)
 
 
 def _flowers(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """Round flowers of many colours over leaves: pixels [height, width, 3]."""
-    y, x = np.mgrid[0:height, 0:width].astype(float)
-    pixels = np.array([30, 84, 40]) * (0.5 + 1.1 * _fractal(width, height, rng))[..., None]
+    pixels = _color(30, 84, 40) * (0.5 + 1.1 * _fractal(width, height, rng))[..., None]
+    colors = ((214, 40, 70), (240, 190, 40), (150, 70, 190), (250, 240, 235), (240, 120, 50))
     for _ in range(26):
         cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(22, 70)
-        color = np.array(
-            [(214, 40, 70), (240, 190, 40), (150, 70, 190), (250, 240, 235), (240, 120, 50)][rng.integers(5)]
-        )
-        distance, angle = np.hypot(x - cx, y - cy), np.arctan2(y - cy, x - cx)
-        edge = radius * (0.72 + 0.28 * np.abs(np.cos(2.5 * angle + rng.uniform(0, 3))))
-        shade = 1.08 - 0.45 * distance / radius
-        pixels = np.where((distance < edge)[..., None], color * shade[..., None], pixels)
-        pixels = np.where((distance < radius * 0.2)[..., None], np.array([96, 66, 20.0]), pixels)
-    return pixels + rng.normal(0, 1.0, pixels.shape)
+        top, left = max(0, int(cy - radius)), max(0, int(cx - radius))
+        part = pixels[top : int(cy + radius) + 2, left : int(cx + radius) + 2]
+        y = np.arange(top, top + part.shape[0])[:, None] - cy
+        x = np.arange(left, left + part.shape[1])[None, :] - cx
+        distance, angle = np.hypot(x, y), np.arctan2(y, x)
+        petals = distance < radius * (0.72 + 0.28 * np.abs(np.cos(2.5 * angle + rng.uniform(0, 3))))
+        part[petals] = _color(*colors[rng.integers(5)]) * (1.08 - 0.45 * distance[petals] / radius)[:, None]
+        part[distance < radius * 0.2] = _color(96, 66, 20)
+    return pixels + rng.standard_normal(pixels.shape, dtype=np.float32)
+
+
+def _color(red: int, green: int, blue: int) -> np.ndarray:
+    return np.array([red, green, blue], dtype=np.float32)
 
 
 def _logo(width: int, height: int) -> np.ndarray:
@@ -130,7 +130,7 @@ def _fractal(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise in 0 to 1, [height, width]: octaves of random grids, each enlarged by bicubic interpolation."""
     from PIL import Image
 
-    total = np.zeros((height, width))
+    total = np.zeros((height, width), dtype=np.float32)
     for octave in range(5):
         grid = rng.random((min(height, 3 * 2**octave + 1), min(width, 4 * 2**octave + 1))).astype(np.float32)
         layer = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
@@ -222,23 +222,25 @@ def _write_tables(folder: Path, seed: int) -> None:
     prices = dict(zip(products, (39.9, 89.0, 249.5, 119.0, 24.95, 149.0), strict=True))
     first_day = datetime.date(2024, 1, 1)
 
-    def orders(count: int, customers: int) -> Iterable[Sequence[Any]]:
-        for number in range(1, count + 1):
-            product = products[rng.integers(len(products))]
-            quantity = int(rng.integers(1, 9))
-            day = first_day + datetime.timedelta(days=int(rng.integers(365)))
-            price = round(prices[product] * rng.uniform(0.9, 1.1), 2)
-            region = regions[rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))]
-            customer = f"C{rng.integers(1, customers + 1):04d}"
-            yield number, day.isoformat(), customer, region, product, quantity, price, round(quantity * price, 2)
+    dates = [(first_day + datetime.timedelta(days=day)).isoformat() for day in range(365)]
+
+    def orders(count: int) -> Iterable[Sequence[Any]]:
+        days, customers = rng.integers(365, size=count).tolist(), rng.integers(1, 81, size=count).tolist()
+        places = rng.choice(4, size=count, p=(0.4, 0.3, 0.2, 0.1)).tolist()
+        goods, quantities = rng.integers(6, size=count).tolist(), rng.integers(1, 9, size=count).tolist()
+        for i, factor in enumerate(rng.uniform(0.9, 1.1, size=count).tolist()):
+            product, quantity = products[goods[i]], quantities[i]
+            price = round(prices[product] * factor, 2)
+            total = round(quantity * price, 2)
+            yield i + 1, dates[days[i]], f"C{customers[i]:04d}", regions[places[i]], product, quantity, price, total
 
     header = ("order_id", "date", "customer_id", "region", "product", "quantity", "price", "total")
-    sales = list(orders(500, 80))
+    sales = list(orders(500))
     for row in (17, 120, 333):  # the same order entered twice, as happens
         sales.insert(row + 40, sales[row])
     sales[60] = (*sales[60][:3], "", *sales[60][4:])
     _write_csv(folder / "sales.csv", header, sales)
-    _write_csv(folder / "orders_large.csv", header, orders(50_000, 80))
+    _write_csv(folder / "orders_large.csv", header, orders(50_000))
 
     given = ("Ada", "Bela", "Chidi", "Dora", "Emil", "Fatima", "Goran", "Hana", "Iris", "João")
     family = ("Abel", "Brandt", "Costa", "Dvořák", "Eze", "Fischer", "Greco", "Haddad")

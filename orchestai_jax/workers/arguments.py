@@ -36,7 +36,7 @@ UNITS: dict[str, float] = {
     "degree": 1.0,
     "degrees": 1.0,
 }
-"""Units that may follow a number, and what the number is multiplied with (parameters are in px, s, Hz, dB, kB, degrees)."""
+"""Units that may follow a number, and its factor (parameters are in px, s, Hz, dB, kB, degrees)."""
 
 ENUM_ALIASES: dict[str, str] = {
     "jpg": "jpeg",
@@ -118,7 +118,9 @@ def check_arguments(task_type: TaskType, arguments: Mapping[str, Any]) -> dict[s
 
 
 def convert(parameter: Parameter, value: Any) -> Any:
-    """`value` as the parameter's type: `"50%"` → 0.5, `"800 px"` → 800, `"1:30"` → 90.0, `"yes"` → True, `"jpg"` → `"jpeg"`.
+    """`value` as the parameter's type.
+
+    `"50%"` → 0.5, `"800 px"` → 800, `"16 kHz"` → 16000, `"1:30"` → 90, `"yes"` → True, `"jpg"` → `"jpeg"`.
 
     Raises:
         WorkerError: it cannot be read as that type, or is not among the allowed values.

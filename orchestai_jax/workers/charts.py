@@ -27,7 +27,10 @@ _DRAWING = threading.Lock()
 
 
 def plot_table_matplotlib(call: ToolCall) -> dict[str, Any]:
-    """Bar, line, scatter or histogram. Bars show the first 40 rows; points are thinned evenly to 20,000."""
+    """Bar, line, scatter or histogram.
+
+    Bars show one value of x each, with the sum of its rows, and at most 40 of them; points are thinned to 20,000.
+    """
     frame = read_table(call.file("table"))
     kind = call.string("kind")
     if frame.height == 0:
@@ -91,7 +94,7 @@ def spectrogram_matplotlib(call: ToolCall) -> dict[str, Any]:
     mono = samples.mean(axis=1)
     size = min(1024, len(mono))
     step = max(size // 4, len(mono) // 4000, 1)  # long recordings get no more than about 4000 columns
-    frequencies, times, power = scipy.signal.spectrogram(mono, rate, nperseg=size, noverlap=max(0, size - step))
+    frequencies, _, power = scipy.signal.spectrogram(mono, rate, nperseg=size, noverlap=max(0, size - step))
     columns = max(1, -(-power.shape[1] // 4000))
     level = 10 * np.log10(np.maximum(power[:, ::columns], 1e-14))
 
@@ -131,14 +134,12 @@ def plot_waveform_matplotlib(call: ToolCall) -> dict[str, Any]:
 def _draw_pairs(axes: Axes, x: pl.Series, values: pl.Series, kind: str) -> None:
     numeric = is_number_column(x) and kind != "bar"
     if kind == "bar":
-        x, values = x.head(MAX_BARS), values.head(MAX_BARS)
+        sums = pl.DataFrame({"x": x, "y": values}).group_by("x", maintain_order=True).agg(pl.col("y").sum())
+        x, values = sums["x"].head(MAX_BARS), sums["y"].head(MAX_BARS)
     elif values.len() > MAX_POINTS:
         step = -(-values.len() // MAX_POINTS)
         x, values = x.gather_every(step), values.gather_every(step)
-    if numeric:
-        places = numbers_of(x.to_frame(), x.name).to_numpy()
-    else:
-        places = np.arange(values.len())
+    places = numbers_of(x.to_frame(), x.name).to_numpy() if numeric else np.arange(values.len())
     heights = values.to_numpy()
     if kind == "bar":
         axes.bar(places, np.nan_to_num(heights))

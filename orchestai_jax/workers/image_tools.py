@@ -99,7 +99,7 @@ def crop_image_pillow(call: ToolCall) -> dict[str, Any]:
     top = call.arguments["top"] if call.given("top") else (image.height - height) // 2
     if left < 0 or top < 0 or left + width > image.width or top + height > image.height:
         raise WorkerError(
-            f"a cut-out of {width} x {height} at ({left}, {top}) leaves the picture of {image.width} x {image.height} pixels"
+            f"{width} x {height} at ({left}, {top}) leaves the picture of {image.width} x {image.height} pixels"
         )
     return _save(call, path, image.crop((left, top, left + width, top + height)))
 
@@ -108,8 +108,8 @@ def rotate_image_pillow(call: ToolCall) -> dict[str, Any]:
     """The picture turned clockwise; right angles are exact, others are interpolated on a larger canvas."""
     path = call.file("image")
     image = read_image(path)
-    degrees = call.number("degrees", -36_000, 36_000) % 360
-    right = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+    degrees = float(call.number("degrees", -36_000, 36_000)) % 360
+    right = {90.0: Image.Transpose.ROTATE_270, 180.0: Image.Transpose.ROTATE_180, 270.0: Image.Transpose.ROTATE_90}
     if degrees in right:
         turned = image.transpose(right[degrees])
     else:
@@ -129,10 +129,10 @@ def watermark_image_pillow(call: ToolCall) -> dict[str, Any]:
     draw = ImageDraw.Draw(layer)
     size = max(10.0, min(image.size) / 12)
     font = ImageFont.load_default(size)
-    left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+    left, _, right, bottom = draw.textbbox((0, 0), label, font=font)
     if right - left > 0.9 * image.width:
         font = ImageFont.load_default(max(6.0, size * 0.9 * image.width / (right - left)))
-        left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
+        left, _, right, bottom = draw.textbbox((0, 0), label, font=font)
     x = image.width - right - image.width * 0.03
     y = image.height - bottom - image.height * 0.03
     draw.text((x + size / 20, y + size / 20), label, font=font, fill=(0, 0, 0, 140))
@@ -204,7 +204,7 @@ def _compress(call: ToolCall, suffix: str, encode: Any) -> dict[str, Any]:
             smallest = encode(1)
             if len(smallest) > limit:
                 raise WorkerError(
-                    f"even at the lowest quality the picture has {len(smallest) / 1000:.1f} kB, more than {limit / 1000:g} kB"
+                    f"at the lowest quality it still has {len(smallest) / 1000:.1f} kB, over {limit / 1000:g} kB"
                 )
             data = smallest
             while high - low > 1:  # data is always the best known that keeps the limit
@@ -214,7 +214,7 @@ def _compress(call: ToolCall, suffix: str, encode: Any) -> dict[str, Any]:
                     low, data = middle, tried
                 else:
                     high = middle
-    return {"image": call.write(suffix, lambda path: path.write_bytes(data) and None)}
+    return {"image": call.write(suffix, lambda path: path.write_bytes(data))}
 
 
 def _encode(image: Image.Image, form: str, **options: Any) -> bytes:

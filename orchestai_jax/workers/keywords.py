@@ -46,7 +46,7 @@ def extract_keywords_rake(call: ToolCall) -> dict[str, Any]:
 
 
 def extract_keywords_textrank(call: ToolCall) -> dict[str, Any]:
-    """PageRank over words that stand within 3 of each other; adjacent top words form phrases (Mihalcea & Tarau 2004)."""
+    """PageRank over words within 3 of each other; adjacent top words form phrases (Mihalcea & Tarau 2004)."""
     text = call.text("text")
     words = [word for word in words_of(text) if _is_content(word)]
     counts = Counter(stem(word) for word in words)

@@ -100,14 +100,14 @@ class ToolCall:
         value = self.arguments[name]
         return "" if value is None else value
 
-    def write(self, suffix: str, write: Callable[[Path], None], label: str | None = None) -> str:
+    def write(self, suffix: str, write: Callable[[Path], object], label: str | None = None) -> str:
         """Write an output file whole or not at all; returns its path relative to the root."""
         name = output_name(self.context.task_id, label or self.task_type.id, suffix)
         return write_output(self.context, name, write, wanted=lambda: not self.cancelled.is_set())
 
     def write_text(self, suffix: str, text: str) -> str:
         """Write a UTF-8 text file; returns its path relative to the root."""
-        return self.write(suffix, lambda path: path.write_bytes(text.encode("utf-8", errors="replace")) and None)
+        return self.write(suffix, lambda path: path.write_bytes(text.encode("utf-8", errors="replace")))
 
 
 ToolFunction = Callable[[ToolCall], dict[str, Any]]

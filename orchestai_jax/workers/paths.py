@@ -77,7 +77,7 @@ def _safe(name: str) -> str:
 
 
 def write_output(
-    context: WorkerContext, name: str, write: Callable[[Path], None], wanted: Callable[[], bool] = lambda: True
+    context: WorkerContext, name: str, write: Callable[[Path], object], wanted: Callable[[], bool] = lambda: True
 ) -> str:
     """Let `write` fill a temporary file and move it to `name` in the output folder; returns the relative path.
 

@@ -4,10 +4,10 @@ Each measure is in 0 to 1, larger is better:
 
 - resize: PSNR to the ideal band-limited resampling, 15 dB → 0, 45 dB → 1.
 - compress: geometric mean of fidelity (PSNR to the source, 20 dB → 0, 45 dB → 1) and share of the bytes saved.
-- blur: PSNR to a double-precision Gaussian cut off at 6 standard deviations, 25 dB → 0, 55 dB → 1.
+- blur: PSNR to a double-precision Gaussian cut off at 6 standard deviations, 30 dB → 0, 80 dB → 1.
 - denoise (pictures and recordings): share of the noise power removed, against the clean original `X` of `X_noisy`.
 - palette: share of the colour variance that the palette explains.
-- resample: signal-to-noise ratio to a windowed-sinc reference with a much longer filter, 0 dB → 0, 60 dB → 1.
+- resample: signal-to-noise ratio to a windowed-sinc reference with a much longer filter, 0 dB → 0, 80 dB → 1.
 - summarize: 1 - Jensen-Shannon divergence (base 2) of the word distributions of text and summary, which agrees with
   people's judgement of summaries better than other measures that need no model summary (Louis & Nenkova 2013).
 - keywords: F1 over word stems against the keywords that a person gave, `X.keywords.txt` beside `X.txt`.

@@ -26,12 +26,12 @@ def resize_quality(call: ToolCall, values: Mapping[str, Any], root: Path) -> flo
     """PSNR to the picture whose cosine spectrum is cut or padded: band-limited with mirrored borders."""
     source, result = _colors(call.file("image")), _colors(resolve_inside(root, values["image"]))
     height, width = result.shape[:2]
-    spectrum = scipy.fft.dctn(source, axes=(0, 1), norm="ortho")
+    spectrum = np.asarray(scipy.fft.dctn(source, axes=(0, 1), norm="ortho"))
     ideal_spectrum = np.zeros(result.shape)
     h, w = min(height, source.shape[0]), min(width, source.shape[1])
     ideal_spectrum[:h, :w] = spectrum[:h, :w]
     scale = math.sqrt(height * width / (source.shape[0] * source.shape[1]))
-    ideal = np.clip(scipy.fft.idctn(ideal_spectrum, axes=(0, 1), norm="ortho") * scale, 0, 255)
+    ideal = np.clip(np.asarray(scipy.fft.idctn(ideal_spectrum, axes=(0, 1), norm="ortho")) * scale, 0, 255)
     return _scaled(_psnr(ideal, result), 15, 45)
 
 
@@ -47,7 +47,7 @@ def blur_quality(call: ToolCall, values: Mapping[str, Any], root: Path) -> float
     """PSNR to an exact Gaussian."""
     sigma = call.number("radius", 0, 500)
     exact = scipy.ndimage.gaussian_filter(_colors(call.file("image")), (sigma, sigma, 0), mode="nearest", truncate=6)
-    return _scaled(_psnr(exact, _colors(resolve_inside(root, values["image"]))), 25, 55)
+    return _scaled(_psnr(exact, _colors(resolve_inside(root, values["image"]))), 30, 60)
 
 
 def image_denoising_quality(call: ToolCall, values: Mapping[str, Any], root: Path) -> float | None:
@@ -85,14 +85,17 @@ def resampling_quality(call: ToolCall, values: Mapping[str, Any], root: Path) ->
     divisor = math.gcd(rate, wanted)
     up, down = wanted // divisor, rate // divisor
     zeros = max(16, min(FILTER_ZEROS, 4_000_000 // max(up, down)))
-    taps = scipy.signal.firwin(2 * zeros * max(up, down) + 1, 1 / max(up, down), window=("kaiser", 12.0))
+    length = 2 * zeros * max(up, down) + 1
+    at = np.arange(length) - zeros * max(up, down)
+    taps = np.sinc(at / max(up, down)) * np.kaiser(length, 12.0)
+    taps /= taps.sum()
     ideal = samples if up == down else scipy.signal.resample_poly(samples, up, down, axis=0, window=taps)
     frames = min(len(ideal), len(result))
     noise = float(((ideal[:frames] - result[:frames]) ** 2).sum()) + float((ideal[frames:] ** 2).sum())
     signal = float((ideal**2).sum())
     if noise == 0 or signal == 0:
         return float(noise == 0)
-    return _scaled(10 * math.log10(signal / noise), 0, 60)
+    return _scaled(10 * math.log10(signal / noise), 0, 80)
 
 
 def clean_original(noisy: Path) -> Path | None:

@@ -11,7 +11,7 @@ from orchestai_jax.workers.worker import WorkerError
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read a table, or only some of its columns. Cells of CSV and TSV stay text: `007` and `1.50` pass through unchanged.
+    """Read a table, or only some of its columns. Cells of CSV and TSV stay text: `007` passes through unchanged.
 
     Raises:
         WorkerError: not readable as the table that its suffix says.

@@ -9,7 +9,7 @@ import polars as pl
 from orchestai_jax.workers.local_tool import ToolCall
 from orchestai_jax.workers.table_files import is_number_column, numbers_of, read_table
 from orchestai_jax.workers.table_python import check_join_size, choose_columns, write_result
-from orchestai_jax.workers.table_rows import find_column, joined_columns, read_rows, shared_column, tidy
+from orchestai_jax.workers.table_rows import joined_columns, read_rows, shared_column, tidy
 
 
 def aggregate_table_polars(call: ToolCall) -> dict[str, Any]:

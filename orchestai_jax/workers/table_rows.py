@@ -1,4 +1,4 @@
-"""Tables as rows of plain Python values: formats, headers, columns, numbers. Needs no library for CSV, TSV, JSON lines."""
+"""Tables as rows of plain Python values; needs no library but for Parquet."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def shared_column(left: Sequence[str], right: Sequence[str], wanted: str) -> tup
 
 
 def joined_columns(left: Sequence[str], right: Sequence[str], right_key: str) -> list[str]:
-    """Names of a join's columns: the left ones, then the right ones without the key; `_right` is added to equal names."""
+    """Names of a join's columns: the left ones, then the right ones without the key; `_right` where names are equal."""
     names = list(left)
     for column in right:
         if column == right_key:
@@ -232,18 +232,23 @@ def not_a_number(value: Any, column: str) -> WorkerError:
 
 
 def default_columns(columns: Sequence[str], sample: Sequence[Sequence[Any]]) -> tuple[str | None, str | None]:
-    """The first column whose sample cells are not all numbers, and the first whose cells all are (ids and keys last).
+    """A column to group by and a column to compute with: (text column, number column), None where there is none.
 
-    A column of numbers whose name ends in `id`, `key`, `code`, `zip` or `year` is a number column only where there is no
-    other. Empty cells do not count.
+    The first is the text column with the fewest distinct cells, but more than one, in the sample; the second the first
+    column whose cells are all numbers; one whose name ends in `id`, `key`, `code`, `zip` or `year` only where there is
+    no other. Empty cells do not count.
     """
-    texts: list[str] = []
+    texts: dict[str, int] = {}
     numbers: list[str] = []
     for position, column in enumerate(columns):
         cells = [row[position] for row in sample if row[position] is not None]
-        (numbers if cells and all(is_number(cell) for cell in cells) else texts).append(column)
+        if cells and all(is_number(cell) for cell in cells):
+            numbers.append(column)
+        else:
+            texts[column] = len(set(map(str, cells)))
     measures = [c for c in numbers if not re.search(r"(?:^|[\s_-])(?:id|key|code|zip|year|no|nr)$", c.lower())]
-    return (texts or [None])[0], (measures or numbers or [None])[0]
+    text = min(texts, key=lambda c: (texts[c] < 2, texts[c]), default=None)
+    return text, (measures or numbers or [None])[0]
 
 
 def tidy(value: float | None) -> float | int | None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 
-ENGLISH_STOP_WORDS = frozenset(
-    """a about above across after again against all almost along already also although always am among an and another any
-    are around as at away back be became because become been before behind being below between both but by can cannot could
-    did do does doing done down during each either else enough even ever every few first for from further get gets give
-    given go goes had has have having he her here hers herself him himself his how however i if in indeed into is it its
-    itself just keep last least less let like made make makes many may me might more most much must my myself near need
-    neither never new next no nor not nothing now of off often on once one only onto or other others our ours out over own
-    per perhaps quite rather really s said same say says second see seem seems several shall she should since so some
-    something still such t take than that the their theirs them themselves then there therefore these they thing things
-    this those though three through thus to together too toward two under until up upon us use used uses very via was way
-    we well were what when where whether which while who whole whom whose why will with within without would yet you your
-    yours yourself""".split()
-)
+_STOP_WORDS = """
+    a about above across after again against all almost along already also although always am among an and another
+    any are around as at away back be became because become been before behind being below between both but by can
+    cannot could did do does doing done down during each either else enough even ever every few first for from
+    further get gets give given go goes had has have having he her here hers herself him himself his how however i
+    if in indeed into is it its itself just keep last least less let like made make makes many may me might more
+    most much must my myself near need neither never new next no nor not nothing now of off often on once one only
+    onto or other others our ours out over own per perhaps quite rather really s said same say says second see seem
+    seems several shall she should since so some something still such t take than that the their theirs them
+    themselves then there therefore these they thing things this those though three through thus to together too
+    toward two under until up upon us use used uses very via was way we well were what when where whether which
+    while who whole whom whose why will with within without would yet you your yours yourself
+"""
+
+ENGLISH_STOP_WORDS = frozenset(_STOP_WORDS.split())
 """English words that carry no topic."""
 
-_ABBREVIATIONS = frozenset("mr mrs ms dr prof st vs etc e.g i.e fig no vol jr sr inc ltd co approx cf al".split())
+_SHORT_FORMS = "mr mrs ms dr prof st vs etc e.g i.e fig no vol jr sr inc ltd co approx cf al"
+_ABBREVIATIONS = frozenset(_SHORT_FORMS.split())
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]")
 _MARKUP = re.compile(r"^\s*(?:#{1,6}\s+.*|[-=]{3,}|```.*|\|.*)$", re.MULTILINE)
