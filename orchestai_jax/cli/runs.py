@@ -20,7 +20,9 @@ RecordsOption = Annotated[pathlib.Path, typer.Option("--records", metavar="FILE"
 
 def register(app: typer.Typer) -> None:
     """Add the group of verbs to the command."""
-    runs = typer.Typer(name="runs", help="Look at the runs that were recorded.", no_args_is_help=True)
+    runs = typer.Typer(
+        name="runs", help="Look at the runs that were recorded.", no_args_is_help=True, rich_markup_mode=None
+    )
     runs.command(name="list", short_help="List recorded runs.")(list_runs)
     runs.command(name="show", short_help="Show one run.")(show_run)
     app.add_typer(runs)

@@ -93,7 +93,23 @@ def test_each_worker_keeps_its_own_limit_and_leaves_the_rest_to_others(make, per
     ]
     perform(make.plan(*tasks), *workers, max_concurrency=6)
     assert narrow.most == 2
-    assert wide.most >= 4  # those who queue for the narrow worker hold no place of the run
+    assert wide.most >= 4
+
+
+def test_those_who_queue_for_a_busy_worker_hold_no_place_of_the_run(make, perform):
+    wide_done = asyncio.Event()
+
+    async def wait(task_type, arguments, context):
+        await wide_done.wait()
+        return Output(values={"value": 1})
+
+    async def finish(task_type, arguments, context):
+        wide_done.set()
+        return Output(values={"value": 1})
+
+    workers = (make.worker(wait, "narrow", WorkerLimits(max_concurrency=1)), make.worker(finish, "wide"))
+    tasks = [make.step(f"n{i}", worker="narrow") for i in range(4)] + [make.step("w", worker="wide")]
+    assert perform(make.plan(*tasks), *workers, max_concurrency=2).status == "succeeded"
 
 
 def test_the_catalogs_limit_binds_where_it_is_tighter(make, perform):
