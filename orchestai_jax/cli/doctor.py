@@ -181,9 +181,10 @@ def _requirements() -> dict[str, list[str]]:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from orchestai_jax.cli.console import open_console
 
     styles = {"ok": "green", "missing": "yellow", "broken": "bold red"}
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -194,4 +195,4 @@ def _print(checks: list[Check]) -> None:
         if check.remedy:
             found.append(f"\n-> {check.remedy}", style="bold")
         table.add_row(Text(check.name), Text(check.status, style=styles[check.status]), found)
-    Console(highlight=False).print(table)
+    open_console().print(table)

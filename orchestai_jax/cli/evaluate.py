@@ -74,6 +74,6 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=2))
         return
-    from rich.console import Console
+    from orchestai_jax.cli.console import open_console
 
-    Console(highlight=False).print(report.table(f"{planner} on {data.name}"))
+    open_console().print(report.table(f"{planner} on {data.name}"))

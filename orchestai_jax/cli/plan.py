@@ -77,9 +77,9 @@ def workflow_json(workflow: Workflow) -> str:
 
 def print_plan(workflow: Workflow) -> None:
     """Print a plan as a tree with workers, arguments, confidence and notes."""
-    from rich.console import Console
     from rich.text import Text
 
+    from orchestai_jax.cli.console import open_console
     from orchestai_jax.cli.task_tree import argument_lines, task_name, task_tree
     from orchestai_jax.workflow import Task
 
@@ -89,4 +89,4 @@ def print_plan(workflow: Workflow) -> None:
             line.append(f"  {task.confidence:.0%}", style="dim")
         return line
 
-    Console(highlight=False).print(task_tree(workflow, label, argument_lines), soft_wrap=True)
+    open_console().print(task_tree(workflow, label, argument_lines))

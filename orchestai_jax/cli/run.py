@@ -128,15 +128,14 @@ def _run(
     planner_info: dict[str, Any],
     preference: Preference | None,
 ) -> None:
-    from rich.console import Console
-
+    from orchestai_jax.cli.console import open_console
     from orchestai_jax.cli.run_display import LiveTree, PlainLines, record_tree, totals
     from orchestai_jax.execution import Event, execute, new_run_id
     from orchestai_jax.workers import local_workers
     from orchestai_jax.workflow import append_record
 
     run_id = new_run_id()
-    console = Console(quiet=as_json, highlight=False)
+    console = open_console(quiet=as_json)
     live = console.is_terminal and not as_json
     display = LiveTree(console, root) if live else PlainLines(console)
 
@@ -172,8 +171,8 @@ def _run(
         typer.echo(record.model_dump_json(indent=2))
     else:
         if not live:
-            console.print(record_tree(record, root), soft_wrap=True)
-        console.print(totals(record), soft_wrap=True)
-        console.print(f"record appended to {records}", soft_wrap=True, markup=False)
+            console.print(record_tree(record, root))
+        console.print(totals(record))
+        console.print(f"record appended to {records}", markup=False)
     if record.status != "succeeded":
         raise typer.Exit(FAILED)

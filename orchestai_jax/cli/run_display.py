@@ -45,7 +45,7 @@ class PlainLines:
             line.append(f"  in {seconds(event.task_run.duration_s)}")
         elif event.task_run is not None and event.task_run.error:
             line.append(f"  {printable(event.task_run.error, 500)}")
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line)
 
 
 class LiveTree:

@@ -44,15 +44,15 @@ def list_runs(
     if as_json:
         typer.echo(json.dumps([_summary(record) for record in found], indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
+    from orchestai_jax.cli.console import open_console
     from orchestai_jax.cli.run_display import seconds
     from orchestai_jax.cli.task_tree import printable
 
     table = Table(box=None, pad_edge=False)
     for column in ("run", "created", "status", "done", "time", "cost", "instruction"):
-        table.add_column(column, overflow="fold" if column == "instruction" else "ellipsis", no_wrap=column == "run")
+        table.add_column(column, overflow="fold", no_wrap=column != "instruction")
     for record in found:
         summary = _summary(record)
         table.add_row(
@@ -64,7 +64,7 @@ def list_runs(
             f"${record.cost:.4f}",
             printable(record.instruction, 60),
         )
-    Console(highlight=False, markup=False).print(table if found else f"no runs in {records}")
+    open_console(markup=False).print(table if found else f"no runs in {records}")
 
 
 def show_run(
@@ -88,13 +88,12 @@ def show_run(
     if as_json:
         typer.echo(record.model_dump_json(indent=2))
         return
-    from rich.console import Console
-
+    from orchestai_jax.cli.console import open_console
     from orchestai_jax.cli.run_display import record_tree, totals
 
-    console = Console(highlight=False)
-    console.print(record_tree(record), soft_wrap=True)
-    console.print(totals(record), soft_wrap=True)
+    console = open_console()
+    console.print(record_tree(record))
+    console.print(totals(record))
 
 
 def read(records: pathlib.Path) -> list[RunRecord]:

@@ -17,8 +17,9 @@ def task_tree(
 ) -> Tree:
     """The workflow as a rich tree.
 
-    A task with several predecessors hangs under the one that comes last in topological order and names the others, so
-    that every task stands once. `label` gives the line of a task, `details` the lines beneath it.
+    A task with several predecessors hangs under the one that comes last in topological order and names the others,
+    except those it hangs under anyway, so that every task stands once. `label` gives the line of a task, `details` the
+    lines beneath it.
     """
     head = Text(printable(workflow.instruction) or "workflow", style="bold")
     if workflow.confidence is not None:
@@ -27,12 +28,15 @@ def task_tree(
     order = topological_order(workflow)
     position = {task_id: i for i, task_id in enumerate(order)}
     branches: dict[str, Tree] = {}
+    above: dict[str, set[str]] = {}
     for task_id in order:
         task = workflow.task(task_id)
         before = sorted(predecessors(task), key=position.__getitem__)
         line = label(task)
-        if len(before) > 1:
-            line.append(f"  also after {', '.join(before[:-1])}", style="dim")
+        above[task_id] = {before[-1], *above[before[-1]]} if before else set()
+        beside = [producer for producer in before if producer not in above[task_id]]
+        if beside:
+            line.append(f"  also after {', '.join(beside)}", style="dim")
         branches[task_id] = (branches[before[-1]] if before else tree).add(line)
         for detail in details(task):
             branches[task_id].add(detail)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -153,3 +155,19 @@ def test_a_torn_record_is_said_and_a_broken_one_refused(command, tmp_path):
     records.write_bytes(b"{}\n" + whole)
     assert "line 1" in command.error("runs", "list")
     assert "no run records at none.jsonl" in command.error("runs", "list", "--records", "none.jsonl")
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
+    """`orchestai run ... | head -1`, in real processes."""
+    (tmp_path / "plan.json").write_text(command("plan", "shorten", *PLANNER, "--json").stdout)
+    script = "import sys; from orchestai_jax.cli import main; sys.argv[0] = 'orchestai'; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "run", "--workflow", "plan.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    [record], _ = read_records(tmp_path / "runs" / "records.jsonl")
+    assert record.status == "succeeded"
