@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import pathlib
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +25,7 @@ from orchestai_jax.cli.planning_inputs import (
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
-    from orchestai_jax.workflow import Catalog, Workflow
+    from orchestai_jax.workflow import Catalog, RunRecord, Workflow
 
 DEFAULT_RECORDS = pathlib.Path("runs/records.jsonl")
 """Where runs are recorded unless `--records` says otherwise, relative to the current folder."""
@@ -96,6 +98,13 @@ def run(
     )
 
 
+async def _with_threads(running: Coroutine[Any, Any, RunRecord], max_concurrency: int) -> RunRecord:
+    """Run with threads for `max_concurrency` tools: asyncio's own pool has few more than the machine has cores."""
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=2 * max_concurrency, thread_name_prefix="tool")
+    asyncio.get_running_loop().set_default_executor(pool)  # asyncio.run shuts it down
+    return await running
+
+
 def _plan(
     instruction: str | None,
     saved: pathlib.Path | None,
@@ -162,7 +171,7 @@ def _run(
     )
     try:
         with display:
-            record = asyncio.run(running)
+            record = asyncio.run(_with_threads(running, max_concurrency))
     except KeyboardInterrupt:
         if recorded:
             typer.echo(f"orchestai: stopped; what was done stands in {records} as run {run_id}", err=True)

@@ -142,14 +142,19 @@ def record_tree(record: RunRecord, root: pathlib.Path | None = None) -> Tree:
 
 
 def totals(record: RunRecord) -> Text:
-    """`partly done: 2 of 3 tasks in 1.2 s, cost $0.0000, run 20250131-120000-1f3a9c`."""
+    """`partly done: 2 of 3 tasks in 1.2 s, cost $0.000012, run 20250131-120000-1f3a9c`."""
     word, style = _MARKS[record.status]
     succeeded = sum(run.status == "succeeded" for run in record.tasks)
     return Text.assemble(
         (word, style),
-        f": {succeeded} of {len(record.tasks)} tasks in {seconds(record.duration_s)}, cost ${record.cost:.4f}, "
+        f": {succeeded} of {len(record.tasks)} tasks in {seconds(record.duration_s)}, cost {dollars(record.cost)}, "
         f"run {printable(record.run_id)}",
     )
+
+
+def dollars(cost: float) -> str:
+    """A cost for people: local tools cost millionths of a dollar, language models cents."""
+    return f"${cost:.6f}" if 0 < cost < 0.01 else f"${cost:.2f}"
 
 
 def seconds(duration: float) -> str:

@@ -47,7 +47,7 @@ def list_runs(
     from rich.table import Table
 
     from orchestai_jax.cli.console import open_console
-    from orchestai_jax.cli.run_display import seconds
+    from orchestai_jax.cli.run_display import dollars, seconds
     from orchestai_jax.cli.task_tree import printable
 
     table = Table(box=None, pad_edge=False)
@@ -61,7 +61,7 @@ def list_runs(
             record.status,
             f"{summary['succeeded']}/{summary['tasks']}",
             seconds(record.duration_s),
-            f"${record.cost:.4f}",
+            dollars(record.cost),
             printable(record.instruction, 60),
         )
     open_console(markup=False).print(table if found else f"no runs in {records}")

@@ -39,7 +39,8 @@ def check_run(
     if output_folder.exists() and not output_folder.is_dir():
         raise RunRefusedError(f"the output folder {output_folder} is a file: choose another")
     if not workflow.tasks:
-        raise RunRefusedError("the workflow has no tasks: there is nothing to run")
+        said = f" (the planner says: {'; '.join(workflow.notes)})" if workflow.notes else ""
+        raise RunRefusedError(f"the workflow has no tasks: there is nothing to run{said}")
     reasons = [reason for task in workflow.tasks for reason in _reasons(task, catalog, workers, root)]
     if reasons:
         more = f"; and {len(reasons) - 10} more" if len(reasons) > 10 else ""

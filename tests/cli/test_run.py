@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -125,6 +126,28 @@ def test_an_interrupt_writes_the_record_and_exits_130(command, tmp_path, monkeyp
     [record], _ = read_records(tmp_path / "runs" / "records.jsonl")
     assert record.status == "cancelled"
     assert record.tasks[0].status == "succeeded"
+
+
+def test_max_concurrency_reaches_tools_in_threads(command, tmp_path, monkeypatch, other_tasks):
+    """More tools at once than asyncio's default pool has threads on a small machine."""
+    import orchestai_jax.workers
+    from orchestai_jax.workers import Output
+    from orchestai_jax.workflow import WorkerSpec
+
+    many = 40  # the default pool never has more than 32
+    barrier = threading.Barrier(many)
+
+    class Meeting:
+        spec = WorkerSpec(id="text_statistics_counter", task_types=("text_statistics",))
+
+        async def run(self, task_type, arguments, context):
+            await asyncio.to_thread(barrier.wait, 30)
+            return Output(values={"statistics": {}})
+
+    monkeypatch.setattr(orchestai_jax.workers, "local_workers", lambda: {Meeting.spec.id: Meeting()})
+    (task,) = other_tasks()[2:]
+    command.planner.plan_tasks = tuple(task.model_copy(update={"id": f"t{i}"}) for i in range(many))
+    assert command.json("run", "x", *PLANNER, "--json", "--max-concurrency", str(many))["status"] == "succeeded"
 
 
 def test_runs_list_and_show(command, tmp_path):

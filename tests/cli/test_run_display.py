@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestai_jax.cli.run_display import LiveTree, record_tree, seconds
+from orchestai_jax.cli.run_display import LiveTree, dollars, record_tree, seconds
 from orchestai_jax.cli.task_tree import printable, task_tree
 from orchestai_jax.execution import Event
 from orchestai_jax.workflow import RunRecord, Task, TaskRun, Workflow
@@ -59,6 +59,11 @@ def test_a_task_with_two_predecessors_stands_once():
 @pytest.mark.parametrize("duration, shown", [(0, "0 ms"), (0.0123, "12 ms"), (3.44, "3.4 s"), (125.2, "2 min 05 s")])
 def test_durations(duration, shown):
     assert seconds(duration) == shown
+
+
+@pytest.mark.parametrize("cost, shown", [(0, "$0.00"), (0.0000021, "$0.000002"), (0.25, "$0.25")])
+def test_costs(cost, shown):
+    assert dollars(cost) == shown
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def test_an_invalid_workflow(make, perform):
 
 def test_no_tasks(make, perform):
     assert "no tasks" in str(refused(perform, make.plan(), make.worker()))
+    noted = make.plan().model_copy(update={"notes": ("nothing fits",)})
+    assert "the planner says: nothing fits" in str(refused(perform, noted, make.worker()))
 
 
 def test_workers_that_are_missing_or_unable_are_all_named(make, perform):
