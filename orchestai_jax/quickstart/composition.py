@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from orchestai_jax.quickstart.mentions import Telling
-from orchestai_jax.quickstart.plan_sampling import FileInput, Plan, TaskInput
+from orchestai_jax.quickstart.plan_sampling import FileInput, Input, Plan, TaskInput
 from orchestai_jax.quickstart.wording import Wording
 
 
@@ -84,7 +85,7 @@ class _Writer:
         first = self._plan[units[0]].inputs
         if len(first) != 1 or not isinstance(first[0][1], FileInput):
             return False
-        for before, unit in zip(units, units[1:], strict=False):
+        for before, unit in itertools.pairwise(units):
             inputs = self._plan[unit].inputs
             if len(inputs) != 1 or not self._continues(before, unit):
                 return False
@@ -122,7 +123,7 @@ class _Writer:
 
     def _same_subject(self, group: Sequence[int]) -> bool:
         return all(len(self._plan[i].inputs) == 1 for i in group) and all(
-            self._continues(before, i) for before, i in zip(group, group[1:], strict=False)
+            self._continues(before, i) for before, i in itertools.pairwise(group)
         )
 
     def _do(self, group: Sequence[int]) -> str:
@@ -143,7 +144,9 @@ class _Writer:
     def _short_is_clear(self, task: int) -> bool:
         """Whether a clause without its object is understood: the object was told just before."""
         inputs = self._plan[task].inputs
-        return len(inputs) == 1 and self._telling.is_topic(inputs[0][1]) and self._wording.has(self._type(task), "short")
+        return (
+            len(inputs) == 1 and self._telling.is_topic(inputs[0][1]) and self._wording.has(self._type(task), "short")
+        )
 
     def _thing(self, group: Sequence[int]) -> str:
         things = [self._telling.clause(task, "thing") for task in group]
@@ -152,7 +155,13 @@ class _Writer:
     def _done(self, group: Sequence[int]) -> str:
         subject = self._telling.mention(self._plan[group[0]].inputs[0][1])
         parts = [self._telling.clause(task, "done") for task in group]
-        joined = listed(parts) if self._chance(0.7) else attach(", ".join(parts[:-1]), ", then", parts[-1]) if len(parts) > 1 else parts[0]
+        joined = (
+            listed(parts)
+            if self._chance(0.7)
+            else attach(", ".join(parts[:-1]), ", then", parts[-1])
+            if len(parts) > 1
+            else parts[0]
+        )
         return self._framed("done", joined).replace("{f}", subject)
 
     def _ask(self, group: Sequence[int]) -> str:
@@ -164,7 +173,7 @@ class _Writer:
     def _reversed(self, earlier: int, later: int) -> str:
         """The second task first: it names the file, the first one says `it`."""
         source = next((s for _, s in self._plan[earlier].inputs if isinstance(s, FileInput)), None)
-        stands_for = {TaskInput(earlier, self._type(earlier)): source} if source else {}
+        stands_for: dict[Input, Input] = {TaskInput(earlier, self._type(earlier)): source} if source else {}
         b = self._telling.clause(later, "do", stands_for)
         a = self._telling.clause(earlier, "do")
         return self._wording.sentence("reversed", self._rng).replace("{a}", a).replace("{b}", b)
@@ -186,7 +195,11 @@ class _Writer:
                 for place, task in enumerate(group):
                     clause = self._telling.clause(task, "short" if self._chance(0.6) else "do")
                     last = place == len(group) - 1
-                    text = attach(text, self._wording.sentence("last" if last else "between", self._rng), clause) if text else clause
+                    text = (
+                        attach(text, self._wording.sentence("last" if last else "between", self._rng), clause)
+                        if text
+                        else clause
+                    )
                 sentences.append(f"{text}.")
         return sentences
 
@@ -255,7 +268,7 @@ def listed(parts: Sequence[str], *, both: bool = False) -> str:
 
 
 def shared_tail(things: Sequence[str]) -> list[str]:
-    """Leave the shared end of neighbours to the last: `a copy of x`, `a palette of x` become `a copy`, `a palette of x`."""
+    """Say a shared end once: `a copy of x`, `a palette of x` become `a copy`, `a palette of x`."""
     result = list(things)
     for i in range(len(result) - 1):
         head, preposition, tail = result[i].partition(" of ")

@@ -34,7 +34,9 @@ class Telling:
 
     def depends_on_told(self, task: int, others: Collection[int]) -> bool:
         """Whether a task needs, itself or through what is nested in it, one of the others."""
-        return any(p in others or (p in self.nested and self.depends_on_told(p, others)) for p in self._plan[task].producers)
+        return any(
+            p in others or (p in self.nested and self.depends_on_told(p, others)) for p in self._plan[task].producers
+        )
 
     def clause(self, task: int, form: str, stands_for: Mapping[Input, Input] | None = None) -> str:
         """A clause of a task with everything filled in; from then on the task's result is what was said last.
@@ -51,7 +53,12 @@ class Telling:
         sources = {name: (stands_for or {}).get(source, source) for name, source in planned.inputs}
         named = [name for name in re.findall(r"\{(\w+)\}", template) if name in sources]
         text = template
-        if len(sources) == 2 and "{first} and {second}" in text and self._all_told(list(sources.values())) and self._rng.random() < 0.6:
+        if (
+            len(sources) == 2
+            and "{first} and {second}" in text
+            and self._all_told(list(sources.values()))
+            and self._rng.random() < 0.6
+        ):
             text = text.replace("{first} and {second}", self._mention_of("pair", self._noun(planned.inputs[0][1])))
         elif len(set(named)) == len(sources):
             for name in dict.fromkeys(named):
@@ -72,7 +79,8 @@ class Telling:
 
     def _all_told(self, sources: Sequence[Input]) -> bool:
         return all(
-            source.task in self._told if isinstance(source, TaskInput) else source.file in self._files for source in sources
+            source.task in self._told if isinstance(source, TaskInput) else source.file in self._files
+            for source in sources
         )
 
     def mention(self, source: Input) -> str:
@@ -125,7 +133,11 @@ class Telling:
         key = (task, slot)
         if key not in self._values:
             value = self._wording.value(self._plan[task].task_type, slot, self._rng)
-            quote = str(self._rng.choice(['"', '"', "'", "`", ""], p=[0.2, 0.1, 0.14, 0.02, 0.54])) if slot in _QUOTED else ""
+            quote = (
+                str(self._rng.choice(['"', '"', "'", "`", ""], p=[0.2, 0.1, 0.14, 0.02, 0.54]))
+                if slot in _QUOTED
+                else ""
+            )
             self._values[key] = f"{quote}{value}{quote}"
         return self._values[key]
 
@@ -135,7 +147,11 @@ class Telling:
     def step_text(self, task: int) -> str:
         """A clause of any form for a task by itself, its inputs called by what they are."""
         planned = self._plan[task]
-        forms = [f for f in ("do", "do", "do", "short", "thing", "thing", "done", "ask", "need") if self._wording.has(planned.task_type, f)]
+        forms = [
+            f
+            for f in ("do", "do", "do", "short", "thing", "thing", "done", "ask", "need")
+            if self._wording.has(planned.task_type, f)
+        ]
         template = self._wording.pick(planned.task_type, pick(self._rng, forms), self._rng)
         assert template is not None, planned.task_type
         for name, source in planned.inputs:

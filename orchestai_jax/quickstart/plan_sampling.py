@@ -137,7 +137,9 @@ class PlanSampler:
             source = pick(rng, [t for t in self._with_successors if len(self._after[t]) > 1])
             first = self._chain([source], rng)
             targets = [t for t in pick_several(rng, self._after[source], 2) if len(self._required(t)) == 1]
-            return (*first, *(self._join(t, [TaskInput(0, source)], rng) for t in targets)) if len(targets) == 2 else None
+            return (
+                (*first, *(self._join(t, [TaskInput(0, source)], rng) for t in targets)) if len(targets) == 2 else None
+            )
         if shape == "separate":
             first, second = pick_several(rng, self._types, 2)
             one, other = self._chain([first], rng), self._chain([second], rng, file=3)
@@ -191,7 +193,9 @@ class PlanSampler:
             for i, t in enumerate(task_types)
         )
 
-    def _join(self, task_type_id: str, sources: Sequence[Input], rng: np.random.Generator, file: int = 0) -> PlannedTask:
+    def _join(
+        self, task_type_id: str, sources: Sequence[Input], rng: np.random.Generator, file: int = 0
+    ) -> PlannedTask:
         """A task whose inputs are taken from `sources`, in order and where they fit, the required rest from new files.
 
         Files are numbered from `file`. Raises _NoFitError when a source fits no input that is still free.
@@ -208,7 +212,9 @@ class PlanSampler:
             inputs[fitting[0]] = source
         for port in task_type.inputs:
             optional = not sources and inputs and rng.random() < 0.5  # a report or an archive made of up to three files
-            if port.name not in inputs and (port.required or (not sources and not inputs) or (not port.required and optional)):
+            if port.name not in inputs and (
+                port.required or (not sources and not inputs) or (not port.required and optional)
+            ):
                 inputs[port.name] = FileInput(file, _file_kind(port.type, rng))
                 file += 1
         return PlannedTask(task_type_id, tuple((p.name, inputs[p.name]) for p in task_type.inputs if p.name in inputs))

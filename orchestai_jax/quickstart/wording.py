@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -100,12 +100,12 @@ class Wording:
         return expand(pick(rng, self.sentences[kind]), rng)
 
 
-def _lines_of_part(form: str, lines: Sequence[str], part: Part) -> Lines:
-    """Held out is one line in six by the hash of its text; one at least of the forms that every request can be made of."""
+def _lines_of_part(form: str, lines: Lines, part: Part) -> Lines:
+    """Held out is one line in six, by the hash of its text; at least one of the forms that any request can use."""
     least = 1 if form in ("do", "thing") and len(lines) > 2 else 0
     ranked = sorted(lines, key=lambda line: hashlib.blake2b(line.source.encode(), digest_size=8).digest())
-    held_out = set(ranked[: max(len(lines) // _HELD_OUT, least)])
-    return tuple(line for line in lines if (line in held_out) == (part == "held_out"))
+    held_out = {line.source for line in ranked[: max(len(lines) // _HELD_OUT, least)]}
+    return tuple(line for line in lines if (line.source in held_out) == (part == "held_out"))
 
 
 def expand(clause: Clause, rng: np.random.Generator) -> str:
@@ -115,7 +115,7 @@ def expand(clause: Clause, rng: np.random.Generator) -> str:
 
 
 def load_wording(catalog: Catalog) -> Wording:
-    """The wording that ships with the package (read once a catalog; the value is frozen), checked against its catalog."""
+    """The wording that ships with the package, checked against its catalog."""
     text = importlib.resources.files("orchestai_jax.quickstart").joinpath("templates.yaml").read_text(encoding="utf-8")
     wording = _wording(yaml.safe_load(text), catalog)
     check_wording(wording, catalog)
@@ -174,7 +174,7 @@ def check_wording(wording: Wording, catalog: Catalog) -> None:
                 _check_line(wording, task_type.id, form, line, main, inputs)
 
 
-def _check_line(wording: Wording, task_type: str, form: str, line: Clause, main: str, inputs: Sequence[str] | set[str]) -> None:
+def _check_line(wording: Wording, task_type: str, form: str, line: Clause, main: str, inputs: set[str]) -> None:
     where = f"templates: {task_type}, {form}, {line.source!r}"
     used = line.slots()
     for slot in used - set(inputs):

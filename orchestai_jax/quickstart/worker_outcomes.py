@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -23,6 +24,9 @@ _log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 REPETITIONS = 3
 """Runs of each worker on each task; the one with the median time counts."""
+
+LONG_S = 0.25
+"""A run as long as this is not repeated: what it takes is far above the noise."""
 
 
 class OutcomesError(ValueError):
@@ -54,20 +58,33 @@ class WorkerOutcomes:
 
     def of(self, task_type: str) -> tuple[WorkerFigures, ...]:
         """The candidates of a task type. Raises OutcomesError where none was measured."""
-        found = tuple(f for f in self.figures if f.task_type == task_type)
-        if not found:
+        if task_type not in self._by_task_type:
             raise OutcomesError(f"no worker was measured on task type {task_type!r}; measure its workers first")
-        return found
+        return self._by_task_type[task_type]
+
+    @functools.cached_property
+    def _by_task_type(self) -> dict[str, tuple[WorkerFigures, ...]]:
+        table: dict[str, tuple[WorkerFigures, ...]] = {}
+        for figures in self.figures:
+            table[figures.task_type] = (*table.get(figures.task_type, ()), figures)
+        return table
 
     @property
     def task_types(self) -> tuple[str, ...]:
         """The task types that have figures."""
-        return tuple(dict.fromkeys(f.task_type for f in self.figures))
+        return tuple(self._by_task_type)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The task types that have two candidates or more."""
         return tuple(t for t in self.task_types if len(self.of(t)) > 1)
+
+    @functools.cached_property
+    def complexities(self) -> dict[str, float]:
+        """Task type → its time as a share of the slowest task type's, each by the mean over its workers."""
+        seconds = {t: statistics.fmean(f.seconds for f in self.of(t)) for t in self.task_types}
+        longest = max(seconds.values(), default=0.0) or 1.0
+        return {task_type: value / longest for task_type, value in seconds.items()}
 
 
 def best_worker(outcomes: WorkerOutcomes, task_type: str, preference: Preference) -> str:
@@ -91,19 +108,16 @@ def highest_quality_worker(outcomes: WorkerOutcomes, task_type: str) -> str:
     return max(outcomes.of(task_type), key=lambda f: (f.quality, -f.seconds)).worker
 
 
-def complexities(outcomes: WorkerOutcomes) -> dict[str, float]:
-    """Task type → its time as a share of the slowest task type's, each by the mean over its workers."""
-    seconds = {t: statistics.fmean(f.seconds for f in outcomes.of(t)) for t in outcomes.task_types}
-    longest = max(seconds.values(), default=0.0) or 1.0
-    return {task_type: value / longest for task_type, value in seconds.items()}
-
-
 def with_measured_figures(catalog: Catalog, outcomes: WorkerOutcomes) -> Catalog:
     """The catalog with each measured worker's quality, cost and latency in place of the declared ones."""
     measured = {f.worker: f for f in outcomes.figures}
     workers = tuple(
         worker.model_copy(
-            update={"quality": measured[worker.id].quality, "cost": measured[worker.id].cost, "latency": measured[worker.id].seconds}
+            update={
+                "quality": measured[worker.id].quality,
+                "cost": measured[worker.id].cost,
+                "latency": measured[worker.id].seconds,
+            }
         )
         if worker.id in measured
         else worker
@@ -131,7 +145,7 @@ def measure_workers(
       root: folder of the sample files; outputs go to `root/measured` and are removed again.
       cache: file that the figures are written to, and read from where it was written for the same tasks and workers.
       records: file that a run record of each worker on each task is appended to.
-      repetitions: runs of each worker on each task.
+      repetitions: most runs of each worker on each task.
       tasks: task type → arguments of each task.
       progress: is told (workers done, workers in all, worker).
 
@@ -149,8 +163,10 @@ def measure_workers(
     for done, (task_type, worker) in enumerate(todo):
         if progress is not None:
             progress(done, len(todo), worker)
+        # Where there is nothing to choose, the time is wanted only roughly.
+        times = repetitions if len(catalog.workers_for(task_type)) > 1 else 1
         runs = [
-            _run_task(catalog, workers, root, task_type, worker, arguments, repetitions, warm_up=place == 0)
+            _run_task(catalog, workers, root, task_type, worker, arguments, times, warm_up=place == 0)
             for place, arguments in enumerate(tasks[task_type])
         ]
         figures.append(_figures(task_type, worker, runs))
@@ -177,7 +193,9 @@ def _run_task(
     warm_up: bool,
 ) -> RunRecord:
     """The run of median time, with the measured quality in its record."""
-    task = Task(id="t1", task_type=task_type, worker=worker, arguments={k: Value(value=v) for k, v in arguments.items()})
+    task = Task(
+        id="t1", task_type=task_type, worker=worker, arguments={k: Value(value=v) for k, v in arguments.items()}
+    )
     named = ", ".join(f"{k}={v}" for k, v in arguments.items())
     workflow = Workflow(instruction=f"{catalog.task_type(task_type).description} ({named})", tasks=(task,))
 
@@ -189,7 +207,10 @@ def _run_task(
 
     if warm_up:
         once()  # the first call imports the tool's library
-    runs = sorted((once() for _ in range(repetitions)), key=lambda run: run.tasks[0].duration_s)
+    runs = [once()]
+    while len(runs) < repetitions and runs[0].tasks[0].duration_s < LONG_S:
+        runs.append(once())
+    runs.sort(key=lambda run: run.tasks[0].duration_s)
     median = runs[len(runs) // 2]
     (ended,) = median.tasks
     if ended.status != "succeeded":
