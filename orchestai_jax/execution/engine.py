@@ -61,8 +61,8 @@ async def execute(
         root: the folder that files are read inside.
         output_folder: the folder, inside `root` (and relative to it, unless absolute), that files are written under;
             it is made where missing.
-        max_concurrency: how many tasks may run at once, at least 1; the limits of each worker hold beside it. Tools that
-            run in threads take them from the event loop's default executor, which bounds them too.
+        max_concurrency: how many tasks may run at once, at least 1; the limits of each worker hold beside it. Tools
+            that run in threads take them from the event loop's default executor, which bounds them too.
         on_event: is told every change of state, in order, on the event loop's thread: it should be quick. An error of
             its own stops the run like a cancellation and is raised after `ended`.
         planner_info: which planner made the workflow; kept in the record.
