@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 import pydantic
@@ -15,16 +16,26 @@ from orchestai_jax.workflow.catalog import CatalogError
 
 # The C loader is ten times faster; both build plain values only.
 _SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_SAFE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class _Loader(_SAFE_LOADER):
-    """Leaves dates as text: the values of a catalog are JSON."""
+    """Reads plain scalars as JSON would: dates stay text, and `1e-05` is a number, which YAML 1.1 takes for text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's name, read only)
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in _SAFE_LOADER.yaml_implicit_resolvers.items()
     }
+
+
+class _Dumper(_SAFE_DUMPER):
+    """Quotes the text that `_Loader` would take for a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -82,7 +93,7 @@ def parse_yaml(text: str, path: str | os.PathLike[str]) -> Any:
 
 def dump_yaml(content: Any) -> str:
     """YAML of plain values, keys in the given order."""
-    return yaml.dump(content, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def field_error(

@@ -188,6 +188,15 @@ def test_other_wrong_files(tmp_path, text, says):
         load_catalog(path)
 
 
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("task_types: [{id: a, description: '1e-05', parameters: [{name: p, default: 1e-05}]}]\n")
+    catalog = load_catalog(path)
+    assert catalog.task_type("a").parameters[0].default == 1e-05
+    save_catalog(catalog, path)
+    assert load_catalog(path) == catalog
+
+
 def test_another_encoding_is_named_with_its_line(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: x\n# fine\n# Größe\n".encode("latin-1"))
@@ -244,7 +253,8 @@ def test_what_is_saved_is_loaded_and_fits_the_schema(tmp_path_factory, catalog, 
     path = tmp_path_factory.mktemp("catalog") / f"c{suffix}"
     save_catalog(catalog, path)
     assert load_catalog(path) == catalog
-    SCHEMA.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    text = path.read_text(encoding="utf-8")
+    SCHEMA.validate(json.loads(text) if suffix == ".json" else yaml.safe_load(text))
 
 
 @pytest.mark.parametrize(
