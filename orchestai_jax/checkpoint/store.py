@@ -123,6 +123,8 @@ class CheckpointStore:
         if step in self.steps():
             raise CheckpointError(f"{self.folder / str(step)}: step {step} is saved already")
         leaves, nested = storable(state)
+        if not nested:  # orbax would wait for ever
+            raise CheckpointError("the state holds no arrays; there is nothing to save")
         check_names(assets)
         value = metrics.get(self.best_metric) if self.best_metric is not None else None
         selection = {

@@ -298,6 +298,7 @@ def test_remains_of_a_killed_process_are_cleared_and_never_read(tmp_path):
         ({"assets": {"x": b"y"}}, "bytes"),
         ({"state": {"params": "words"}}, "params is a str"),
         ({"state": {"a": {"0": {"1": jnp.zeros(1)}, "0/1": jnp.zeros(1)}}}, "two leaves named a/0/1"),
+        ({"state": {"params": {}}}, "no arrays"),
         ({"step": 1}, "saved already"),
     ],
 )
