@@ -1,27 +1,33 @@
 """Planning samples: readers, splits, synthesis, augmentation, tokenizers and batching."""
 
+from orchestai_jax.data.augmentation import AugmentationConfig, augment, join_samples
 from orchestai_jax.data.batching import EpochBatches, bucket_length, epoch_batches
 from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.hash_split import split_by_hash
 from orchestai_jax.data.readers import FORMATS, load_samples, sample_to_json, save_samples
 from orchestai_jax.data.sample import PlanningSample
+from orchestai_jax.data.sample_summary import SampleSummary, summarize
 from orchestai_jax.data.synthesis import ShapeWeights, SynthesisConfig, synthesize
 from orchestai_jax.data.templates import Templates, check_templates, load_templates, parse_templates
 from orchestai_jax.data.tokenizer import Tokenizer, clean_text, load_tokenizer, train_tokenizer
 
 __all__ = [
     "FORMATS",
+    "AugmentationConfig",
     "DataError",
     "EpochBatches",
     "PlanningSample",
+    "SampleSummary",
     "ShapeWeights",
     "SynthesisConfig",
     "Templates",
     "Tokenizer",
+    "augment",
     "bucket_length",
     "check_templates",
     "clean_text",
     "epoch_batches",
+    "join_samples",
     "load_samples",
     "load_templates",
     "load_tokenizer",
@@ -29,6 +35,7 @@ __all__ = [
     "sample_to_json",
     "save_samples",
     "split_by_hash",
+    "summarize",
     "synthesize",
     "train_tokenizer",
 ]

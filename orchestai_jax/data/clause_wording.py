@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestai_jax.data.clause_grammar import Clause, Slot
 from orchestai_jax.data.plan_draft import CatalogView, Draft
-from orchestai_jax.data.templates import PoolValue
+from orchestai_jax.data.template_clauses import PoolValue
 from orchestai_jax.workflow.catalog import TaskType, describe
 
 TemplateSplit = Literal["train", "held_out", "all"]

@@ -13,7 +13,7 @@ from orchestai_jax.data.clause_wording import ClauseWriter, Wording, tidy
 from orchestai_jax.data.plan_draft import Draft, Upstream
 
 _SENTENCE_END = re.compile(r"[.?!]$")
-_NESTED, _PARTICIPLE, _REVERSED, _NUMBERED, _CLOSER = 0.2, 0.15, 0.12, 0.05, 0.12
+_NESTED, _PARTICIPLE, _REVERSED, _NUMBERED, _OPENER, _CLOSER = 0.2, 0.15, 0.12, 0.05, 0.06, 0.12
 _SHORT = 0.3
 _STATEMENT = {"thing": 0.15, "ask": 0.12, "need": 0.1}
 """How often each way of putting it is chosen where it is possible; the rest are imperatives."""
@@ -62,9 +62,11 @@ def compose(draft: Draft, writer: ClauseWriter, polite: float, rng: np.random.Ge
         position = unit.last + 1
     order = range(len(draft.tasks))
     instruction = _sentences(draft, units, writer, polite, rng)
-    if rng.random() < _CLOSER and writer.view.templates.frames.closers:
-        closers = writer.view.templates.frames.closers
-        instruction = f"{instruction} {closers[int(rng.integers(len(closers)))]}"
+    frames = writer.view.templates.frames
+    if frames.openers and rng.random() < _OPENER:
+        instruction = f"{frames.openers[int(rng.integers(len(frames.openers)))]} {instruction}"
+    if frames.closers and rng.random() < _CLOSER:
+        instruction = f"{instruction} {frames.closers[int(rng.integers(len(frames.closers)))]}"
     return Composition(
         instruction,
         tuple(wordings[i].text for i in order),

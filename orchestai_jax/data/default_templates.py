@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestai_jax.data.clause_grammar import parse_clause
-from orchestai_jax.data.templates import PoolValue, TaskClauses
+from orchestai_jax.data.template_clauses import PoolValue, TaskClauses
 from orchestai_jax.workflow.catalog import ANY, Parameter, TaskType, describe
 
 _FILES: dict[str, tuple[str, ...]] = {
@@ -29,6 +29,9 @@ _LITERALS: dict[str, tuple[object, ...]] = {
     "array": (["red", "blue"], ["Berlin", "Paris", "Rome"], [1, 2, 3], ["first", "second"]),
 }
 _THIRD_PERSON = re.compile(r"(?<=[a-z])(?<!s)s$")
+_IES = re.compile(r"ies$")
+_DEFINITION = re.compile(r"^\S+( \S+){0,3} (is|are|was|models?) ", re.IGNORECASE)
+_TOOL = re.compile(r"^(\S+ ){1,4}(tool|service|system|api|calculator|assistant)$", re.IGNORECASE)
 _SIBILANT = re.compile(r"(ss|sh|ch|x|zz)es$")
 
 
@@ -43,30 +46,33 @@ def default_values(data_type: str, parameter: Parameter | None = None) -> tuple[
     return tuple(PoolValue(say=_say(value), value=value) for value in values)
 
 
-def default_clauses(task_type: TaskType, slots: tuple[str, ...]) -> TaskClauses:
-    """Imperatives for a task type: its description and its id in words, with its inputs and the parameters in `slots`.
+def default_clauses(task_type: TaskType, ports: tuple[str, ...], needed: tuple[str, ...]) -> TaskClauses:
+    """Clauses for a task type: its description and its id in words, with its inputs and parameters.
 
-    `slots` names the required inputs and parameters that an instruction must mention.
+    `ports` names what an earlier task may fill (inputs, or parameters where there are no inputs), `needed` what an
+    instruction must give. Lines come in pairs, with inputs and without, for types whose inputs are all optional.
     """
     words = _plain(describe(task_type.id, ""))
     phrase = _imperative(task_type.description) or words
-    ports = {port.name for port in task_type.inputs}
-    inputs = [slot for slot in slots if slot in ports] or (["input"] if task_type.inputs else [])
-    named = "".join(f" with {_plain(describe(slot, ''))} {{{slot}}}" for slot in slots if slot not in ports)
-    listed = " and ".join(f"{{{slot}}}" for slot in inputs)
-    on, of, to = (f" {word} {listed}" if listed else "" for word in ("on", "for", "using"))
-    lines = [
-        f"{phrase}{of}{named}",
-        f"{words}{of}{named}",
-        f"{phrase}{to}{named}",
-        f"(run|apply|use) {words}{on}{named}",
-        f"(do|perform) the {words} step{of}{named}",
-        f"{phrase}{on}{named}",
-        f"(use|call) the {words} tool{of}{named}",
-        f"take care of this{of}: {phrase}{named}",
-    ]
-    things = [f"the (result|output) of {words}{of}{named}", f"(a|the) {words}{of}{named}"]
-    return TaskClauses(do=tuple(map(parse_clause, lines)), thing=tuple(map(parse_clause, things)))
+    inputs = [port.name for port in task_type.inputs if port.name in ports]
+    required = [name for name in inputs if name in needed] or inputs[:1]
+    named = "".join(f" with {_plain(describe(slot, ''))} {{{slot}}}" for slot in needed if slot not in inputs)
+    do: list[str] = []
+    thing: list[str] = []
+    for shown in (required, []) if required and required[0] not in needed else (required,):
+        listed = " and ".join(f"{{{slot}}}" for slot in shown)
+        on, of, to = (f" {word} {listed}" if listed else "" for word in ("on", "for", "using"))
+        do += [
+            f"{phrase}{of}{named}",
+            f"(run|apply|use|do) {words}{on}{named}",
+            f"{phrase}{to}{named}",
+            f"(do|perform) the {words} step{of}{named}",
+            f"(use|call) the {words} tool{of}{named}",
+            f"take care of this{of}: {phrase}{named}",
+            f"{phrase}{on}{named}",
+        ]
+        thing += [f"the (result|output) of {words}{of}{named}", f"what {words} gives{of}{named}"]
+    return TaskClauses(do=tuple(map(parse_clause, do)), thing=tuple(map(parse_clause, thing)))
 
 
 def _plain(text: str) -> str:
@@ -75,16 +81,18 @@ def _plain(text: str) -> str:
 
 
 def _imperative(description: str) -> str:
-    """`Downloads an image from a given URL.` becomes `download an image from a given URL`."""
+    """`Downloads an image from a given URL.` becomes `download an image from a given URL`, a definition nothing."""
     sentence = _plain(re.split(r"(?<=[.!?])\s|\n", description.strip(), maxsplit=1)[0]).rstrip(".!? ")
     head, _, rest = sentence.partition(" ")
-    if not head:
+    if not head or _DEFINITION.search(sentence):
         return ""
     if head.isalpha() and not (head.isupper() and len(head) > 1):
         head = head[0].lower() + head[1:]
         if len(head) > 3:
-            head = _SIBILANT.sub(r"\1", head) if _SIBILANT.search(head) else _THIRD_PERSON.sub("", head)
-    return f"{head} {rest}".strip()
+            head = _SIBILANT.sub(r"\1", _IES.sub("y", head))
+            head = _THIRD_PERSON.sub("", head)
+    phrase = f"{head} {rest}".strip()
+    return f"use the {phrase}" if _TOOL.search(phrase) and not head.startswith(("use", "a", "the")) else phrase
 
 
 def _say(value: object) -> str:

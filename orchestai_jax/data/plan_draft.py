@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
 from orchestai_jax.data.default_templates import default_clauses, default_values
-from orchestai_jax.data.templates import PoolValue, TaskClauses, Templates
+from orchestai_jax.data.template_clauses import PoolValue, TaskClauses
+from orchestai_jax.data.templates import Templates
 from orchestai_jax.workflow.catalog import ANY, Catalog, Parameter, Port, TaskType, types_fit
 
 _REFERABLE = ("string", "any", "object", "array", "path", "url")
@@ -80,18 +81,30 @@ class CatalogView:
         for link in catalog.links:
             self._successors[link.source] = self._successors.get(link.source, frozenset()) | {link.target}
         self._clauses: dict[str, TaskClauses] = {}
+        self._ports: dict[str, tuple[Port, ...]] = {}
+        self._typed_pools: dict[str, tuple[PoolValue, ...]] = {}
+        ports = (port.type for t in catalog.task_types for port in (*t.inputs, *t.outputs))
+        self._data_types = tuple(dict.fromkeys(kind for kind in ports if kind != ANY))
+        self._followers: dict[tuple[str, ...], list[TaskType]] = {}
+        self._takers: dict[str, frozenset[str]] = {}
         self._pools: dict[tuple[str, str], tuple[PoolValue, ...]] = {}
         self._openings: list[TaskType] | None = None
 
     def ports(self, task_type: TaskType) -> tuple[Port, ...]:
-        """The inputs that an output may fill; for types without any, the required parameters that take text."""
-        if task_type.inputs:
-            return task_type.inputs
-        return tuple(
-            Port(name=p.name, type=ANY, description=p.description)
-            for p in task_type.parameters
-            if p.required and not p.enum and p.type in _REFERABLE
-        )
+        """The inputs that an output may fill.
+
+        For types that declare none, or only optional ones of any type (as readers of function catalogs do), these are
+        the required parameters that take text, where there are some.
+        """
+        if task_type.id not in self._ports:
+            parameters = tuple(
+                Port(name=p.name, type=ANY, description=p.description)
+                for p in task_type.parameters
+                if p.required and not p.enum and p.type in _REFERABLE
+            )
+            vague = all(port.type == ANY and not port.required for port in task_type.inputs)
+            self._ports[task_type.id] = parameters if vague and parameters else task_type.inputs
+        return self._ports[task_type.id]
 
     def literals(self, task_type: TaskType, port: Port) -> tuple[PoolValue, ...]:
         """What may be written into the instruction for a port."""
@@ -119,7 +132,9 @@ class CatalogView:
         """The clauses of the templates, else the default ones."""
         if task_type.id not in self._clauses:
             given = self.templates.task_types.get(task_type.id)
-            self._clauses[task_type.id] = given or default_clauses(task_type, self.needed(task_type))
+            self._clauses[task_type.id] = given or default_clauses(
+                task_type, tuple(p.name for p in self.ports(task_type)), self.needed(task_type)
+            )
         return self._clauses[task_type.id]
 
     def needed(self, task_type: TaskType) -> tuple[str, ...]:
@@ -127,17 +142,37 @@ class CatalogView:
         ports = tuple(p.name for p in task_type.inputs if p.required)
         return ports + tuple(p.name for p in task_type.parameters if p.required and p.default is None)
 
-    def linked(self, source: TaskType, target: TaskType) -> bool:
-        """Whether the tool graph allows `target` after `source`; always where the catalog has none."""
-        return not self._successors or target.id in self._successors.get(source.id, frozenset())
+    def followers(self, sources: Sequence[TaskType]) -> list[TaskType]:
+        """The task types that may use an output of each source: by type, and by the tool graph where there is one.
 
-    def successors(self, source: TaskType) -> list[TaskType] | None:
-        """The task types that the tool graph puts after `source`; None where the catalog has no tool graph."""
-        if not self._successors:
-            return None
-        return [
-            self.catalog.task_type(i) for i in sorted(self._successors.get(source.id, ())) if i in self.catalog.index
-        ]
+        Whether they can take all of them at once is for the caller to see. The list is not to be changed.
+        """
+        key = tuple(sorted({source.id if self._successors else self._signature(source) for source in sources}))
+        if key not in self._followers:
+            ids = frozenset.intersection(*(self._takers_of(source) for source in sources))
+            if self._successors:
+                ids &= frozenset.intersection(*(self._successors.get(s.id, frozenset()) for s in sources))
+            positions = sorted(self.catalog.index[type_id] for type_id in ids)
+            self._followers[key] = [self.catalog.task_types[i] for i in positions]
+        return self._followers[key]
+
+    def _signature(self, source: TaskType) -> str:
+        """What decides which task types can follow by type: the output types, and whether it has inputs at all."""
+        # A tool without inputs can only come after: a plan where the tool graph says so, or nothing has inputs.
+        bare = bool(self._successors) or not self.ports(source)
+        return " ".join(sorted({output.type for output in source.outputs})) + (" bare" if bare else "")
+
+    def _takers_of(self, source: TaskType) -> frozenset[str]:
+        key = self._signature(source)
+        if key not in self._takers:
+            types = {output.type for output in source.outputs}
+            bare = key.endswith(" bare")
+            self._takers[key] = frozenset(
+                t.id
+                for t in self.catalog.task_types
+                if any(types_fit(o, p.type) for p in self.ports(t) for o in types) or (bare and not self.ports(t))
+            )
+        return self._takers[key]
 
     def openings(self) -> list[TaskType]:
         """The task types that may come first: all their inputs can be written out."""
@@ -146,15 +181,19 @@ class CatalogView:
         return self._openings
 
     def literal_fills(self, task_type: TaskType, rng: np.random.Generator | None) -> dict[str, Fill] | None:
-        """Literals for the required ports (for one at least, where there are ports), None where one has no literal.
+        """Literals for the required ports, None where one has none. Of ports that are all optional one gets a literal.
+
+        Optional ports of any type need none: they only take what an earlier task gives.
 
         Without `rng` the first values are taken: enough to know whether it can be done.
         """
         ports = self.ports(task_type)
         wanted = [p for p in ports if p.required]
-        if ports and not wanted:
+        if not wanted and any(p.type != ANY for p in ports):
             fillable = [p for p in ports if self.literals(task_type, p)]
-            wanted = [fillable[0 if rng is None else int(rng.integers(len(fillable)))]] if fillable else list(ports)
+            if not fillable:
+                return None
+            wanted = [fillable[0 if rng is None else int(rng.integers(len(fillable)))]]
         fills: dict[str, Fill] = {}
         for port in wanted:
             pool = self.literals(task_type, port)
@@ -166,14 +205,9 @@ class CatalogView:
         return fills
 
     def _typed(self, data_type: str) -> tuple[PoolValue, ...]:
-        """The pool of a data type, or of its subtypes: an image will do where a file is wanted."""
-        pools = self.templates.values
-        if data_type in pools:
-            return pools[data_type]
-        return tuple(e for key in self._type_names() if key in pools and types_fit(key, data_type) for e in pools[key])
-
-    def _type_names(self) -> Iterator[str]:
-        seen: Mapping[str, None] = dict.fromkeys(
-            port.type for t in self.catalog.task_types for port in (*t.inputs, *t.outputs) if port.type != ANY
-        )
-        yield from seen
+        """The templates' pool of a data type, or of its subtypes: an image will do where a file is wanted."""
+        if data_type not in self._typed_pools:
+            pools = self.templates.values
+            kinds = [kind for kind in self._data_types if kind in pools and types_fit(kind, data_type)]
+            self._typed_pools[data_type] = pools.get(data_type) or tuple(e for kind in kinds for e in pools[kind])
+        return self._typed_pools[data_type]

@@ -12,6 +12,8 @@ from orchestai_jax.data.plan_draft import CatalogView, Draft, DraftTask, Fill, U
 from orchestai_jax.workflow.catalog import Port, TaskType, types_fit
 
 _TRIES = 24
+_WEIGHED = 64
+_ASSIGNMENTS = 1000
 _EXTRA_LITERAL = 0.25
 """How often an optional input is given a literal file."""
 _SAME_LITERAL = 0.3
@@ -25,7 +27,6 @@ class PlanGrower:
         self._view = view
         self._max_tasks = max_tasks
         self._used: Counter[str] = Counter()
-        self._index = view.catalog.index
 
     def grow(self, shape: str, rng: np.random.Generator) -> Draft | None:
         """A draft of the shape `node`, `chain` or `dag`, or None where none was found in a few tries."""
@@ -117,10 +118,8 @@ class PlanGrower:
     def _extend(self, draft: Draft, producers: Sequence[int], rng: np.random.Generator) -> bool:
         """Adds a task that uses the outputs of all `producers`; False where no task type was found that can."""
         sources = [draft.tasks[p].task_type for p in producers]
-        followers = self._view.successors(sources[0])
-        candidates = list(self._view.catalog.task_types) if followers is None else followers
-        tried = 0
-        while candidates and tried < 4 * _TRIES:
+        candidates = self._view.followers(sources)
+        for _ in range(_TRIES):
             candidate = self._pick(candidates, draft, rng)
             if candidate is None:
                 return False
@@ -128,8 +127,6 @@ class PlanGrower:
             if task is not None:
                 draft.tasks.append(task)
                 return True
-            candidates = [c for c in candidates if c.id != candidate.id]
-            tried += 1
         return False
 
     def _consumer(
@@ -140,17 +137,14 @@ class PlanGrower:
         sources: Sequence[TaskType],
         rng: np.random.Generator,
     ) -> DraftTask | None:
-        if not all(self._view.linked(source, target) for source in sources):
-            return None
         ports = self._view.ports(target)
         if not ports:
-            # A tool without inputs can only come after: a plan where the tool graph says so, or nothing has inputs.
-            untyped = all(not self._view.ports(source) for source in sources)
-            return DraftTask(target, {}, set(producers)) if self._view.catalog.links or untyped else None
-        assignments = [a for a in itertools.permutations(ports, len(producers)) if _fits(a, sources)]
-        if not assignments or len(assignments[0]) < len(producers):
+            return DraftTask(target, {}, set(producers))
+        orders = itertools.islice(itertools.permutations(ports, len(producers)), _ASSIGNMENTS)
+        assignments = [order for order in orders if _fits(order, sources)]
+        if not assignments:
             return None
-        # Symmetric inputs (first, second) are filled in the order of the tasks.
+        # Symmetric inputs (first, second) are mostly filled in the order of the tasks.
         chosen = assignments[0] if rng.random() < 0.8 else assignments[int(rng.integers(len(assignments)))]
         fills: dict[str, Fill] = {}
         for port, producer, source in zip(chosen, producers, sources, strict=True):
@@ -167,9 +161,15 @@ class PlanGrower:
         return DraftTask(target, {p.name: fills[p.name] for p in ports if p.name in fills})
 
     def _pick(self, candidates: Sequence[TaskType], draft: Draft, rng: np.random.Generator) -> TaskType | None:
-        """A task type that the draft does not have yet; the rarer so far, the likelier."""
+        """A task type that the draft does not have yet; the rarer so far, the likelier. None where there is none.
+
+        Of many candidates a random few are weighed, so that catalogs of thousands stay quick.
+        """
+        few = candidates
+        if len(candidates) > _WEIGHED:
+            few = [candidates[int(i)] for i in rng.integers(len(candidates), size=_WEIGHED)]
         present = {task.task_type.id for task in draft.tasks}
-        fresh = [c for c in candidates if c.id not in present]
+        fresh = [c for c in few if c.id not in present]
         if not fresh:
             return None
         weights = np.array([1.0 / (1 + self._used[c.id]) for c in fresh])

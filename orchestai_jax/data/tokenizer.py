@@ -52,6 +52,12 @@ class Tokenizer:
         """The id that stands for padding: of the pad token where the vocabulary has one, else 0."""
 
     @property
+    def unknown_ids(self) -> frozenset[int]:
+        """The id of the unknown token, where there is one."""
+        ids = (self._backend.token_to_id(name) for name in (UNKNOWN, "<unk>"))
+        return frozenset(i for i in ids if i is not None)
+
+    @property
     def vocab_size(self) -> int:
         """Number of ids, added tokens among them: one more than the largest id."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
