@@ -149,7 +149,7 @@ def _inline(text: str) -> str:
         return keep(f'<a href="{address}">') + label + keep("</a>")
 
     text = html.escape(text.replace("\0", ""), quote=True)
-    text = re.sub(r"(`+)(.+?)\1", lambda m: keep(f"<code>{m[2].strip()}</code>"), text)
+    text = re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", lambda m: keep(f"<code>{m[2].strip()}</code>"), text)
     text = re.sub(r"(!?)\[([^\[\]]*)\]\(([^()\s]*)\)", link, text)
     text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"<strong>\2</strong>", text)
     text = re.sub(r"\*(?=\S)(.+?)(?<=\S)\*|(?<!\w)_(?=\S)(.+?)(?<=\S)_(?!\w)", r"<em>\1\2</em>", text)

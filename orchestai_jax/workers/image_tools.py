@@ -40,7 +40,7 @@ def resize_image_lanczos(call: ToolCall) -> dict[str, Any]:
 
 
 def compress_image_jpeg(call: ToolCall) -> dict[str, Any]:
-    """Baseline JPEG with optimised Huffman tables."""
+    """JPEG with optimised Huffman tables."""
     image = on_white(read_image(call.file("image")))
     return _compress(call, ".jpg", lambda quality: _encode(image, "JPEG", quality=quality, optimize=True))
 
@@ -58,7 +58,7 @@ def compress_image_palette(call: ToolCall) -> dict[str, Any]:
     def encode(quality: int) -> bytes:
         colors = round(8 + 248 * (quality - 1) / 94)
         palette = image.quantize(colors, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        return _encode(palette, "PNG", compress_level=9, optimize=True)
+        return _encode(palette, "PNG", compress_level=6)
 
     return _compress(call, ".png", encode)
 

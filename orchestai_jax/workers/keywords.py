@@ -1,7 +1,8 @@
-"""Three keyword extractors: word frequency, RAKE, TextRank."""
+"""Three keyword extractors: word frequency, C-value, TextRank."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from typing import Any
@@ -26,23 +27,32 @@ def extract_keywords_frequency(call: ToolCall) -> dict[str, Any]:
     return _result(call, [surface[s] for s in ranked])
 
 
-def extract_keywords_rake(call: ToolCall) -> dict[str, Any]:
-    """Phrases between stop words scored by degree / frequency of their words (Rose et al. 2010, RAKE).
-
-    A phrase of more than 3 words is cut into its first three; a phrase's score counts once per occurrence, so that
-    a long phrase that occurs once does not beat every topic of the text.
+def extract_keywords_cvalue(call: ToolCall) -> dict[str, Any]:
+    """Terms of 1 to 3 words by C-value (Frantzi, Ananiadou & Mima 2000): log2(words + 1) * frequency, where the mean
+    frequency of the longer terms that contain a term is taken from its own.
     """
-    phrases = [tuple(phrase[:3]) for phrase in _phrases(call.text("text"))]
-    frequency: Counter[str] = Counter()
-    degree: Counter[str] = Counter()
-    for phrase in phrases:
-        for word in phrase:
-            frequency[word] += 1
-            degree[word] += len(phrase)
-    occurrences = Counter(phrases)
-    score = {p: occurrences[p] * sum(degree[w] / frequency[w] for w in p) for p in occurrences}
-    ranked = sorted(score, key=lambda p: (-score[p], p))
-    return _result(call, _without_contained([" ".join(p) for p in ranked]))
+    frequency: Counter[tuple[str, ...]] = Counter()
+    forms: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for phrase in _phrases(call.text("text")):
+        for length in (1, 2, 3):
+            for start in range(len(phrase) - length + 1):
+                words = phrase[start : start + length]
+                term = tuple(stem(word) for word in words)
+                frequency[term] += 1
+                forms[term][" ".join(words)] += 1
+    longer: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for term, count in frequency.items():
+        if count > 1:  # a neighbourhood seen once is no term
+            for length in range(1, len(term)):
+                for start in range(len(term) - length + 1):
+                    longer[term[start : start + length]].append(count)
+    scores = {
+        term: math.log2(len(term) + 1) * (count - (sum(longer[term]) / len(longer[term]) if term in longer else 0))
+        for term, count in frequency.items()
+        if count > 1 or len(term) == 1
+    }
+    ranked = sorted(scores, key=lambda term: (-round(scores[term], 9), term))
+    return _result(call, _without_contained([_commonest(forms[term]) for term in ranked], _count(call)))
 
 
 def extract_keywords_textrank(call: ToolCall) -> dict[str, Any]:
@@ -73,7 +83,11 @@ def extract_keywords_textrank(call: ToolCall) -> dict[str, Any]:
                 phrase_scores[" ".join(kept)] += sum(scores[stem(w)] for w in kept) / len(kept) ** 0.5
             kept = [word] if stem(word) in top else []
     ranked = sorted(phrase_scores, key=lambda p: (-round(phrase_scores[p], 12), p))
-    return _result(call, _without_contained(ranked))
+    return _result(call, _without_contained(ranked, _count(call)))
+
+
+def _count(call: ToolCall) -> int:
+    return call.integer("count", 1, 200)
 
 
 def _is_content(word: str) -> bool:
@@ -101,22 +115,26 @@ def _commonest_forms(words: list[str]) -> dict[str, str]:
     forms: dict[str, Counter[str]] = defaultdict(Counter)
     for word in words:
         forms[stem(word)][word] += 1
-    return {s: min(forms[s], key=lambda w: (-forms[s][w], w)) for s in forms}
+    return {s: _commonest(forms[s]) for s in forms}
 
 
-def _without_contained(ranked: list[str]) -> list[str]:
+def _commonest(counts: Counter[str]) -> str:
+    return min(counts, key=lambda form: (-counts[form], form))
+
+
+def _without_contained(ranked: list[str], count: int) -> list[str]:
     """Phrases in order, without those whose stems are all within one that ranks higher."""
-    kept: list[str] = []
+    kept: dict[str, set[str]] = {}
     for phrase in ranked:
-        stems = {stem(w) for w in phrase.split()}
-        if not any(stems <= {stem(w) for w in other.split()} for other in kept):
-            kept.append(phrase)
-        if len(kept) >= 200:  # no call asks for more
+        stems = {stem(word) for word in phrase.split()}
+        if not any(stems <= other for other in kept.values()):
+            kept[phrase] = stems
+        if len(kept) >= count:
             break
-    return kept
+    return list(kept)
 
 
 def _result(call: ToolCall, keywords: list[str]) -> dict[str, Any]:
     if not keywords:
         raise WorkerError("the text has no keyword: every word is a stop word or too short")
-    return {"keywords": ", ".join(keywords[: call.integer("count", 1, 200)])}
+    return {"keywords": ", ".join(keywords[: _count(call)])}

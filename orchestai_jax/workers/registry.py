@@ -8,7 +8,7 @@ from orchestai_jax.workflow.catalog import Catalog, WorkerSpec
 
 TOOLS: dict[str, dict[str, tuple[str, ...]]] = {
     "summarization": {"summarize_text": ("lead", "centroid", "textrank")},
-    "keywords": {"extract_keywords": ("frequency", "rake", "textrank")},
+    "keywords": {"extract_keywords": ("frequency", "cvalue", "textrank")},
     "language_detection": {"detect_language": ("stopwords", "trigrams")},
     "text_tools": {
         "text_statistics": ("counter",),

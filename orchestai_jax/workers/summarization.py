@@ -75,7 +75,10 @@ def page_rank(weights: np.ndarray, damping: float = 0.85, rounds: int = 60) -> n
 
 def _sentences(call: ToolCall) -> tuple[list[str], int]:
     sentences = sentences_of(call.text("text"))
-    if not sentences:
+    sentences = [
+        s for s in sentences if s.rstrip("\"'”’)]").endswith((".", "!", "?", "…", "。", "！", "？"))
+    ] or sentences
+    if not sentences:  # titles, which end without a stop, are no sentences unless there is nothing else
         raise WorkerError("the text has no sentence")
     return sentences, min(call.integer("sentences", 1, 1000), len(sentences))
 

@@ -1,0 +1,90 @@
+"""Paths stay inside the root; outputs appear whole or not at all."""
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestai_jax.workers import WorkerContext, WorkerError, resolve_inside
+from orchestai_jax.workers.paths import output_name, write_output
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "a.txt").write_text("a")
+    (tmp_path / "secret.txt").write_text("s")
+    return root
+
+
+def test_files_inside_are_found_under_any_spelling(root):
+    expected = (root / "sub" / "a.txt").resolve()
+    (root / "inner.txt").symlink_to(expected)
+    for name in ("sub/a.txt", "./sub/../sub/a.txt", str(expected), "inner.txt"):
+        assert resolve_inside(root, name) == expected
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("../secret.txt", "out of the root"),
+        ("sub/../../secret.txt", "out of the root"),
+        ("/etc/passwd", "out of the root"),
+        ("link.txt", "out of the root"),
+        ("linked/secret.txt", "out of the root"),
+        ("loop", "not a usable path|out of the root|file not found"),
+        ("sub", "is a folder"),
+        ("pipe", "not a regular file"),
+        ("", "empty file name"),
+        ("a\0b", "not a usable path"),
+        ("x" * 5000, "not a usable path"),
+        ("https://example.org/a.png", "web address"),
+        ("sub/b.txt", r"file not found: 'sub/b.txt'.*did you mean 'a.txt'"),
+        ("nowhere/b.txt", "file not found"),
+    ],
+)
+def test_everything_else_is_refused_by_name(root, name, message):
+    (root / "link.txt").symlink_to(root.parent / "secret.txt")
+    (root / "linked").symlink_to(root.parent)
+    (root / "loop").symlink_to(root / "loop")
+    os.mkfifo(root / "pipe")
+    with pytest.raises(WorkerError, match=message):
+        resolve_inside(root, name)
+
+
+@settings(max_examples=50, deadline=None)
+@given(task_id=st.text(min_size=1, max_size=300), other=st.text(min_size=1, max_size=300))
+def test_any_task_id_makes_a_file_name_and_no_two_share_one(task_id, other):
+    name = output_name(task_id, "resize_image", ".png")
+    assert "/" not in name
+    assert "\0" not in name
+    assert not name.startswith(".")
+    assert len(name.encode()) <= 255
+    assert (name == output_name(other, "resize_image", ".png")) == (task_id == other)
+
+
+def test_an_output_appears_whole_or_not_at_all(tmp_path):
+    context = WorkerContext(tmp_path, tmp_path / "out", "t1")
+
+    def half(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(WorkerError, match="cannot write 'a.txt': No space left"):
+        write_output(context, "a.txt", half)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert write_output(context, "a.txt", lambda path: path.write_text("one")) == "out/a.txt"
+    assert write_output(context, "a.txt", lambda path: path.write_text("two")) == "out/a.txt"
+    assert (tmp_path / "out" / "a.txt").read_text() == "two"
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_the_output_folder_is_inside_the_root_too(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "away").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "root" / "away"):
+        with pytest.raises(WorkerError, match="outside the root"):
+            write_output(WorkerContext(tmp_path / "root", folder, "t"), "a.txt", lambda path: path.write_text("x"))
+    assert not (tmp_path / "a.txt").exists()
