@@ -42,7 +42,7 @@ def _alternatives(annotation: Any) -> set[Any]:
 class DataConfig(Section):
     """Where the samples come from."""
 
-    train: str | None = None
+    train: str = Field(min_length=1)
     """Path of the training samples (relative to the working folder)."""
     format: Literal["taskbench", "sealtools", "nestful", "records", "planning"] = "taskbench"
     """How the training and validation files are written."""
@@ -54,14 +54,6 @@ class DataConfig(Section):
     """Path of validation samples; without one a part of the training samples is held out."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training samples held out by a hash of their ids, where `validation` is not given."""
-    embedded: bool = False
-    """Train on the embedded catalog and its synthesised instructions in place of files."""
-
-    @model_validator(mode="after")
-    def _has_samples(self) -> DataConfig:
-        if self.train is None and not self.embedded:
-            raise ValueError("give train (the path of the training samples) or embedded: true")
-        return self
 
 
 class EncoderConfig(Section):

@@ -86,7 +86,7 @@ def test_secrets_stay_out_of_configurations():
 
 def test_env_file_fills_what_the_environment_lacks(tmp_path):
     (tmp_path / ".env").write_text("A=from-file\nB=from-file\n")
-    (tmp_path / "run.yaml").write_text("name: ${A}-${B}\ndata: {embedded: true}\n")
+    (tmp_path / "run.yaml").write_text("name: ${A}-${B}\ndata: {train: x.jsonl}\n")
     loaded = load_config(tmp_path / "run.yaml", env={"A": "given"}, env_file=tmp_path / ".env")
     assert loaded.name == "given-from-file"
     with pytest.raises(ConfigError, match="A is not set"):
@@ -116,7 +116,7 @@ def test_env_file_fills_what_the_environment_lacks(tmp_path):
         (SMALL, ["=3"], ["must be written key=value"]),
         (SMALL, ["seed=[1"], ["not a YAML value"]),
         ("name: x\n", [], ["data", "missing"]),
-        ("name: x\ndata: {}\n", [], ["data", "train", "embedded: true"]),
+        ("name: x\ndata: {}\n", [], ["data", "train", "required"]),
         ("", [], ["empty", "name, seed, data"]),
         ("- 1\n", [], ["a list"]),
         ("name: [x\n", [], ["run.yaml:2", "not valid YAML"]),

@@ -10,11 +10,11 @@ from orchestai_jax.cli import workdir as workdir_verbs
 from orchestai_jax.config import parse_config
 from orchestai_jax.training import MetricsLog, TrainingError, plot_curves, prepare_workdir, workdir_status
 
-CONFIG = parse_config("name: toy\ndata: {embedded: true}\n")
+CONFIG = parse_config("name: toy\ndata: {train: x.jsonl}\n")
 
 
 def with_(**overrides):
-    return parse_config("name: toy\ndata: {embedded: true}\n", [f"{k}={v}" for k, v in overrides.items()])
+    return parse_config("name: toy\ndata: {train: x.jsonl}\n", [f"{k}={v}" for k, v in overrides.items()])
 
 
 def test_config_is_written_and_compared(tmp_path):

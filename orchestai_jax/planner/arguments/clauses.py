@@ -17,8 +17,7 @@ from orchestai_jax.workflow.catalog import TaskType
 
 _BOUNDARY = re.compile(
     r"[.!?](?=\s|$)|[,;:\n。，；！？、]"
-    r"|\b(?:and|then|finally|afterwards?|next(?!\s+to\b)|plus|before|while|also|as well as|followed by|once|lastly)\b",
-    re.I,
+    r"|\b(?:and|then|finally|afterwards?|next(?!\s+to\b)|plus|before|while|also|as well as|followed by|once|lastly)\b"
 )
 _SENTENCE_END = frozenset(".!?\n;。！？")
 _ID_WEIGHT, _SYNONYM_WEIGHT, _OPTION_WEIGHT, _TEXT_WEIGHT = 3.0, 1.6, 1.3, 0.8
@@ -70,16 +69,17 @@ class Alignment:
 def split_clauses(masked: str) -> tuple[Clause, ...]:
     """Split a text at punctuation and at conjunctions, outside mentions; never empty. Linear in the text."""
     clauses: list[Clause] = []
-    start = sentence = 0
+    start = sentence = reached = 0
+    content = False
     for match in _BOUNDARY.finditer(masked):
-        end = (
-            match.end()
-            if match.group()[0] not in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-            else match.start()
-        )
-        if masked[start:end].strip(" ,;:.!?\n"):
+        # A conjunction begins the next clause, punctuation ends this one.
+        end = match.start() if match.group()[0].isalpha() else match.end()
+        # A clause of nothing but punctuation joins the next one; only what is new is looked at.
+        content = content or bool(masked[reached:end].strip(" ,;:.!?\n"))
+        reached = end
+        if content:
             clauses.append(Clause(start, end, sentence))
-            start = end
+            start, content = end, False
         if match.group() in _SENTENCE_END:
             sentence += 1
     if start < len(masked) or not clauses:

@@ -37,36 +37,35 @@ _MAX_WORDS, _MAX_LENGTH = 3, 64
 _NOT_LISTED = STOP_WORDS | _SHAPES  # in a list of columns `total`, `count` and `top` are columns
 
 _CUES = (
-    ("sort by", re.compile(r"\b(?:sort|order|rank|arrang)\w*\s(?:\w+\s){0,3}by\b", re.I)),
-    ("group by", re.compile(r"\b(?:group|aggregat|broken down|split|break down)\w*\s(?:\w+\s){0,3}by\b", re.I)),
-    ("by", re.compile(r"\bby\b", re.I)),
-    ("per", re.compile(r"\b(?:per|for each|for every|in each|of each|within each|across)\b", re.I)),
-    ("over", re.compile(r"\b(?:over|against|versus|vs\.?|as a function of|depending on)(?!\w)", re.I)),
-    ("on", re.compile(r"\bon\b(?! (?:the )?[xy]\b)", re.I)),
-    ("using", re.compile(r"\b(?:using|via|based on|according to|in order of|matching|through)\b", re.I)),
-    ("unique", re.compile(r"\b(?:unique|the same|same|duplicate|duplicated|repeated|distinct)\b", re.I)),
-    ("function", re.compile(r"\b(?:sum|total|average|mean|avg|median|maximum|minimum|max|min|highest|lowest)\b", re.I)),
-    ("x", re.compile(r"\bx(?:[\s-]?axis)?\s?(?:[:=]|is|as|should be|shows?)\s?", re.I)),
-    ("y", re.compile(r"\by(?:[\s-]?axis)?\s?(?:[:=]|is|as|should be|shows?)\s?", re.I)),
-    ("column", re.compile(r"\b(?:column|field)s?\b(?! (?:chart|from|of))", re.I)),
-    ("shown", re.compile(r"\b(?:histograms?|distribution)\s(?:of|for)\b", re.I)),
+    ("sort by", re.compile(r"\b(?:sort|order|rank|arrang)\w*\s(?:\w+\s){0,3}by\b")),
+    ("group by", re.compile(r"\b(?:group|aggregat|broken down|split|break down)\w*\s(?:\w+\s){0,3}by\b")),
+    ("by", re.compile(r"\bby\b")),
+    ("per", re.compile(r"\b(?:per|for each|for every|in each|of each|within each|across)\b")),
+    ("over", re.compile(r"\b(?:over|against|versus|vs\.?|as a function of|depending on)(?!\w)")),
+    ("on", re.compile(r"\bon\b(?! (?:the )?[xy]\b)")),
+    ("using", re.compile(r"\b(?:using|via|based on|according to|in order of|matching|through)\b")),
+    ("unique", re.compile(r"\b(?:unique|the same|same|duplicate|duplicated|repeated|distinct)\b")),
+    ("function", re.compile(r"\b(?:sum|total|average|mean|avg|median|maximum|minimum|max|min|highest|lowest)\b")),
+    ("x", re.compile(r"\bx(?:[\s-]?axis)?\s?(?:[:=]|is|as|should be|shows?)\s?")),
+    ("y", re.compile(r"\by(?:[\s-]?axis)?\s?(?:[:=]|is|as|should be|shows?)\s?")),
+    ("column", re.compile(r"\b(?:column|field)s?\b(?! (?:chart|from|of))")),
+    ("shown", re.compile(r"\b(?:histograms?|distribution)\s(?:of|for)\b")),
 )
 _BEFORE_CUES = (
     (
         "measure",
         re.compile(
-            r"\b(?:(?:(?:sort|order|rank|group)\w*\s)?by|per|over|against|versus|vs\.?|for each|for every)(?!\w)", re.I
+            r"\b(?:(?:(?:sort|order|rank|group)\w*\s)?by|per|over|against|versus|vs\.?|for each|for every)(?!\w)"
         ),
     ),
-    ("x", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:x\b(?:[\s-]?axis)?|horizontal axis)", re.I)),
-    ("y", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:y\b(?:[\s-]?axis)?|vertical axis)", re.I)),
-    ("column", re.compile(r"\b(?:column|field)\b", re.I)),
-    ("first", re.compile(r"\b(?:first|on top|at the top)\b", re.I)),
+    ("x", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:x\b(?:[\s-]?axis)?|horizontal axis)")),
+    ("y", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:y\b(?:[\s-]?axis)?|vertical axis)")),
+    ("column", re.compile(r"\b(?:column|field)\b")),
+    ("first", re.compile(r"\b(?:first|on top|at the top)\b")),
 )
 _LIST_CUES = re.compile(
     r"\b(?:columns|fields)\b|\b(?:keep|select|pick|choose|extract|retain|take|leave|want|need|show)\s(?:me\s)?(?:only|just)\b"
-    r"|\b(?:only|just)\s(?:keep|select|pick|choose|retain)\b|\b(?:keep|select|pick|choose|retain)\b",
-    re.I,
+    r"|\b(?:only|just)\s(?:keep|select|pick|choose|retain)\b|\b(?:keep|select|pick|choose|retain)\b"
 )
 
 
@@ -198,7 +197,7 @@ def _list_after(reading: Reading, position: int) -> ColumnMention | None:
             start = name_start
         names.append(text)
         end = name_end
-        rest = re.match(r"\s*(?:,\s*(?:and\s|or\s)?|and\s|or\s|&\s?|\+\s?)", reading.text[end : end + 16])
+        rest = re.match(r"\s*(?:,\s*(?:and\s|or\s)?|and\s|or\s|&\s?|\+\s?)", reading.masked[end : end + 16])
         if rest is None:
             break
         at = end + rest.end()
@@ -215,7 +214,7 @@ def _goes_on(reading: Reading, position: int) -> bool:
     word = reading.items[index]
     if not isinstance(word, Word) or word.text not in _VERBS | {"then", "rotate", "resize", "zip", "compress"}:
         return False
-    return re.match(r"\s*(?:,|\.|$|and\b)", reading.text[word.end : word.end + 8]) is None
+    return re.match(r"\s*(?:,|\.|$|and\b)", reading.masked[word.end : word.end + 8]) is None
 
 
 def _list_before(reading: Reading, position: int) -> ColumnMention | None:
@@ -230,7 +229,7 @@ def _list_before(reading: Reading, position: int) -> ColumnMention | None:
             end = name[2]
         start = name[1]
         joint = re.search(
-            r"(?:,\s*(?:and\s+|or\s+)?|\sand\s+|\sor\s+|\s?&\s?)$", reading.text[max(0, start - 16) : start]
+            r"(?:,\s*(?:and\s+|or\s+)?|\sand\s+|\sor\s+|\s?&\s?)$", reading.masked[max(0, start - 16) : start]
         )
         if joint is None:
             break

@@ -15,27 +15,22 @@ from orchestai_jax.planner.arguments.words import Word
 _OPERATORS = sorted(
     ((phrase, op) for op, phrases in COMPARISONS.items() for phrase in phrases), key=lambda p: -len(p[0])
 )
-_OPERATOR = re.compile(
-    "|".join(
-        (rf"\b{re.escape(p).replace(chr(92) + ' ', chr(92) + 's+')}\b" if p[0].isalpha() else re.escape(p))
-        for p, _ in _OPERATORS
-    )
-    + r"|\b(?:after|before|since)\b",
-    re.I,
-)
+_WORDED = [*(p for p, _ in _OPERATORS if p[0].isalpha()), "after", "before", "since"]
+# The look-ahead at the first letter spares most positions the alternatives.
+_WORDED_PATTERN = "|".join(p.replace(" ", r"\s+") for p in _WORDED)
+_SIGNS = "|".join(re.escape(p) for p, _ in _OPERATORS if not p[0].isalpha())
+_OPERATOR = re.compile(rf"\b(?=[{''.join({p[0] for p in _WORDED})}])(?:{_WORDED_PATTERN})\b|{_SIGNS}")
 _BY_PHRASE = {**{" ".join(p.split()): op for p, op in _OPERATORS}, "after": ">", "since": ">=", "before": "<"}
 _DATED = frozenset({"after", "before", "since"})
 _EQUALITY_WORDS = frozenset({"is", "are", "was", "were"})
 _CONTEXT = word_set("where whose with which that having if when rows entries records only filter keep")
 _BEFORE_FILLERS = word_set("is are was were be been being has have had a an of value values column strictly equal that")
 _OR_MORE = re.compile(
-    r"^\s*(?:\w+\s)?(?:or|and)\s(?:more|higher|above|greater|larger|over|older|longer|up|later)\b|^\s*\+", re.I
+    r"^\s*(?:\w+\s)?(?:or|and)\s(?:more|higher|above|greater|larger|over|older|longer|up|later)\b|^\s*\+"
 )
-_OR_LESS = re.compile(
-    r"^\s*(?:\w+\s)?(?:or|and)\s(?:less|fewer|lower|below|smaller|under|younger|shorter|earlier)\b", re.I
-)
-_WITH = re.compile(r"\b(?:where|whose|with|having|for)\s(?:the\s|a\s|an\s)?", re.I)
-_NEGATED = re.compile(r"\b(?:not|n't|don't|doesn't|never)\s$", re.I)
+_OR_LESS = re.compile(r"^\s*(?:\w+\s)?(?:or|and)\s(?:less|fewer|lower|below|smaller|under|younger|shorter|earlier)\b")
+_WITH = re.compile(r"\b(?:where|whose|with|having|for)\s(?:the\s|a\s|an\s)?")
+_NEGATED = re.compile(r"\b(?:not|n't|don't|doesn't|never)\s$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,13 +88,13 @@ def _condition(reading: Reading, match: re.Match[str]) -> Condition | None:
         context = {w.text for w in reading.words_before(match.start(), 6)}
         if column is None or not context & _CONTEXT:
             return None
-    after = reading.text[end : end + 40]
+    after = reading.masked[end : end + 40]
     if operator == "==":
         if _OR_MORE.match(after):
             operator = ">="
         elif _OR_LESS.match(after):
             operator = "<="
-        elif _NEGATED.search(reading.text[max(0, match.start() - 10) : match.start()]):
+        elif _NEGATED.search(reading.masked[max(0, match.start() - 10) : match.start()]):
             operator = "!="
     start = match.start() if column is None else column[1]
     name = None if column is None else column[0]
@@ -114,7 +109,7 @@ def _condition(reading: Reading, match: re.Match[str]) -> Condition | None:
         ):
             name, end = following[0], following[2]
         else:
-            placed = re.match(r"\s(?:in|for|on|under)\s(?:the\s)?", reading.text[end : end + 16])
+            placed = re.match(r"\s(?:in|for|on|under)\s(?:the\s)?", reading.masked[end : end + 16])
             following = name_after(reading, end + placed.end()) if placed else None
             if following is not None:
                 name, end = following[0], following[2]
@@ -127,7 +122,7 @@ def _after_blanks(text: str, position: int) -> int:
 
 def _postfixed(reading: Reading, number: Mention) -> Condition | None:
     """`a score of 5 or more`."""
-    after = reading.text[number.end : number.end + 40]
+    after = reading.masked[number.end : number.end + 40]
     operator = ">=" if _OR_MORE.match(after) else "<=" if _OR_LESS.match(after) else None
     column = _column_before(reading, number.start) if operator else None
     if operator is None or column is None:

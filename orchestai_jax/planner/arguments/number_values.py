@@ -98,8 +98,8 @@ def _role_score(number: Mention, wanted: Traits) -> float | None:
 
 def _from_edge(reading: Reading, number: Mention, edge: str) -> bool:
     """`20 px from the left`, `left edge at 20`, `left=20`: an offset is only taken where it is said to be one."""
-    after = reading.text[number.end : number.end + 32]
-    before = reading.text[max(0, number.start - 32) : number.start]
+    after = reading.masked[number.end : number.end + 32]
+    before = reading.masked[max(0, number.start - 32) : number.start]
     return bool(
         re.match(rf"\s*(?:px|pixels?)?\s*(?:from|off|away from) (?:the )?{edge}\b", after, re.I)
         or re.search(rf"\b{edge}\s*(?:edge|offset|margin|position|at|of|is|=|:|\s)*$", before, re.I)
@@ -133,7 +133,7 @@ def _as_type(value: float, parameter: Parameter, wanted: Traits, number: Mention
 
 
 def _signed(reading: Reading, number: Mention, parameter: Parameter, value: float) -> int | float:
-    around = reading.text[max(0, number.start - 40) : number.end + 40]
+    around = reading.masked[max(0, number.start - 40) : number.end + 40]
     clockwise = re.search(r"(?<!counter)(?<!anti)clockwise", parameter.description, re.I)
     if clockwise and value > 0 and _COUNTER.search(around):
         return -value

@@ -13,45 +13,44 @@ _WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
 _ANY = rf"(?:{_NUMBER}|(?:{_WORDS})\b)"
 _UNIT = "|".join(re.escape(u) for u in sorted(UNITS, key=len, reverse=True))
 _WITH_UNIT = rf"(?:[\s-]?({_UNIT})(?![\w]))?"
-_START = r"(?<![\w.,])"
+# The look-aheads at the first character spare most positions the long alternatives.
+_START = rf"(?<![\w.,])(?=[\d.\-−+{''.join(sorted({w[0] for w in NUMBER_WORDS} | {'m'}))}])"
 
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:\.\d{1,3})?(?![\d:])(?!\s?[ap]\.?m\b)"
 _SIZE = re.compile(
-    rf"{_START}(\d{{1,6}})\s?(?:px|pixels?)?\s?(?:x|×|✕|\*|by)\s?(\d{{1,6}})(?:\s?(?:px|pixels?))?(?!\w)", re.I
+    rf"{_START}(\d{{1,6}})\s?(?:px|pixels?)?\s?(?:x|×|✕|\*|by)\s?(\d{{1,6}})(?:\s?(?:px|pixels?))?(?!\w)"
 )
-_CLOCK_RANGE = re.compile(rf"(?<![\w:.])({_CLOCK})\s?(?:-|–|—|to|until|till|and|through)\s?({_CLOCK})", re.I)
-_CLOCK_ONE = re.compile(rf"(?<![\w:.])({_CLOCK})", re.I)
+_CLOCK_RANGE = re.compile(rf"(?<![\w:.])({_CLOCK})\s?(?:-|–|—|to|until|till|and|through)\s?({_CLOCK})")
+_CLOCK_ONE = re.compile(rf"(?<![\w:.])({_CLOCK})")
 _RANGE = re.compile(
-    rf"{_START}(?<![-−])({_ANY}){_WITH_UNIT}\s?(?:-|–|—|to|until|till|through|and)\s?(?:second\s)?({_ANY}){_WITH_UNIT}(?!\w)",
-    re.I,
+    rf"{_START}(?<![-−])({_ANY}){_WITH_UNIT}\s?(?:-|–|—|to|until|till|through|and)\s?(?:second\s)?({_ANY}){_WITH_UNIT}(?!\w)"
 )
 _ONE = re.compile(
-    rf"{_START}(?<!\w[-−])((?:minus\s|negative\s|[-−+])?)({_ANY})(?:\s?([kK])(?![\w])|{_WITH_UNIT})(?![\w])", re.I
+    rf"{_START}(?<!\w[-−])((?:minus\s|negative\s|[-−+])?)({_ANY})(?:\s?([kK])(?![\w])|{_WITH_UNIT})(?![\w])"
 )
+_FACTOR_START = "".join(sorted({w[0] for w in FACTOR_WORDS} | {"a"}))
 _FACTOR = re.compile(
-    rf"{_START}(an?\s)?({'|'.join(FACTOR_WORDS)})\b(?:\s(?:an?|of\san?)\s|[\s-])?(?:(seconds?|minutes?|hours?|turns?|rotations?)(?!\w))?",
-    re.I,
+    rf"(?<![\w.,])(?=[{_FACTOR_START}])(an?\s)?({'|'.join(FACTOR_WORDS)})\b(?:\s(?:an?|of\san?)\s|[\s-])?"
+    r"(?:(seconds?|minutes?|hours?|turns?|rotations?)(?!\w))?"
 )
 _A_UNIT = re.compile(
-    r"(?<!\w)(?:a|an)\s(second|minute|hour)(?!\w)(?!\s(?:file|picture|image|table|recording|version|copy|one))", re.I
+    r"(?<!\w)(?:a|an)\s(second|minute|hour)(?!\w)(?!\s(?:file|picture|image|table|recording|version|copy|one))"
 )
-_FULL_TURN = re.compile(r"\bupside[\s-]down\b", re.I)
+_FULL_TURN = re.compile(r"\bupside[\s-]down\b")
 
 _START_CUE = re.compile(
-    r"\b(?:from|start\w*|begin\w*|after|skip\w*|between)(?:\s(?:at|from|with|the|second|first))*\s?$",
-    re.I,
+    r"\b(?:from|start\w*|begin\w*|after|skip\w*|between)(?:\s(?:at|from|with|the|second|first))*\s?$"
 )
 _DROP_CUE = re.compile(
-    r"\b(?:skip\w*|drop\w*|remov\w*|without|cut\w* off|discard\w*|delet\w*)\s(?:the\s)?(?:first|initial|opening)\s?$",
-    re.I,
+    r"\b(?:skip\w*|drop\w*|remov\w*|without|cut\w* off|discard\w*|delet\w*)\s(?:the\s)?(?:first|initial|opening)\s?$"
 )
 _END_CUE = re.compile(
-    r"\b(?:until|till|up to|end\w*(?: at)?|stop\w*(?: at)?|(?:first|initial|opening))(?:\s(?:the|second))*\s?$", re.I
+    r"\b(?:until|till|up to|end\w*(?: at)?|stop\w*(?: at)?|(?:first|initial|opening))(?:\s(?:the|second))*\s?$"
 )
-_TAIL_CUE = re.compile(r"\b(?:last|final|closing)\s?$", re.I)
-_WIDTH_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:wide|width|across|horizontally)\b", re.I)
-_HEIGHT_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:tall|high|height|vertically)\b", re.I)
-_LABEL_BEFORE = re.compile(r"\b(width|height)(?:\s(?:of|to|is|=|:|at|should be)|:|=)*\s?$", re.I)
+_TAIL_CUE = re.compile(r"\b(?:last|final|closing)\s?$")
+_WIDTH_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:wide|width|across|horizontally)\b")
+_HEIGHT_AFTER = re.compile(r"^[\s-]?(?:in |of )?(?:tall|high|height|vertically)\b")
+_LABEL_BEFORE = re.compile(r"\b(width|height)(?:\s(?:of|to|is|=|:|at|should be)|:|=)*\s?$")
 
 
 def _number(text: str) -> int | float:
@@ -75,7 +74,7 @@ def _tidy(value: float) -> int | float:
 
 
 def find_quantities(masked: str) -> list[Mention]:
-    """The numbers of a text in which other mentions are masked, in order. Linear in the text."""
+    """The numbers of a text in ASCII lower case in which other mentions are masked, in order. Linear in the text."""
     found: list[Mention] = []
     taken: list[tuple[int, int]] = []
 
@@ -102,11 +101,11 @@ def find_quantities(masked: str) -> list[Mention]:
     for match in _RANGE.finditer(masked):
         between = masked[match.end(1) : match.start(3)]
         if "and" in between.lower() and not re.search(
-            r"\bbetween\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()], re.I
+            r"\bbetween\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()]
         ):
             continue
         # `5 to 12` without `from` and without a unit may be anything, but `5-12` is a range.
-        said = re.search(r"\b(?:from|between)\s?$", masked[max(0, match.start() - 20) : match.start()], re.I)
+        said = re.search(r"\b(?:from|between)\s?$", masked[max(0, match.start() - 20) : match.start()])
         if said is None and match[4] is None and not re.search(r"[-–—]", between):
             continue
         if free(match):

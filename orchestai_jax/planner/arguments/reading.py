@@ -12,10 +12,15 @@ from orchestai_jax.planner.arguments.words import Word, find_words
 
 Item = Word | Mention
 
+_SENTENCE_END = frozenset(".!?;\n")
+
+# Positions must stay, so only ASCII is brought to lower case (`İ`.lower() is two characters).
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Text, its words outside mentions, its mentions, and the text with every mention masked (same length)."""
+    """Text, its words outside mentions, its mentions, and the text masked and in ASCII lower case (same length)."""
 
     text: str
     masked: str
@@ -40,8 +45,35 @@ class Reading:
         before = self.items[index - 1].end if index > 0 else 0
         return self.text[before : self.items[index].start]
 
+    @functools.cached_property
+    def _neighbours(self) -> dict[tuple[int, int], list[Word]]:
+        return {}
+
     def words_before(self, position: int, count: int) -> list[Word]:
         """The `count` words that end before `position`, nearest first; a sentence's end stops."""
+        key = (position, -count)
+        if key not in self._neighbours:
+            self._neighbours[key] = self._words_before(position, count)
+        return self._neighbours[key]
+
+    def words_after(self, position: int, count: int) -> list[Word]:
+        """The `count` words that start at or after `position`, nearest first; a comma or a sentence's end stops."""
+        key = (position, count)
+        if key not in self._neighbours:
+            self._neighbours[key] = self._words_after(position, count)
+        return self._neighbours[key]
+
+    def words_in(self, start: int, end: int, most: int) -> list[Word]:
+        """The words that start in [`start`, `end`), `most` at most."""
+        first = bisect.bisect_left(self._word_starts, start)
+        last = bisect.bisect_left(self._word_starts, end)
+        return list(self.words[first : min(last, first + most)])
+
+    @functools.cached_property
+    def _word_starts(self) -> list[int]:
+        return [word.start for word in self.words]
+
+    def _words_before(self, position: int, count: int) -> list[Word]:
         found: list[Word] = []
         index = self.item_index(position) - 1
         reached = position
@@ -55,8 +87,7 @@ class Reading:
             index -= 1
         return found
 
-    def words_after(self, position: int, count: int) -> list[Word]:
-        """The `count` words that start at or after `position`, nearest first; a comma or a sentence's end stops."""
+    def _words_after(self, position: int, count: int) -> list[Word]:
         found: list[Word] = []
         index = self.item_index(position)
         reached = position
@@ -73,12 +104,13 @@ class Reading:
 
 
 def _ends_sentence(between: str) -> bool:
-    return any(c in between for c in ".!?;\n")
+    return not _SENTENCE_END.isdisjoint(between)
 
 
 def read(text: str) -> Reading:
     """Read an instruction. Linear in the text."""
     literals, masked = find_literals(text)
+    masked = masked.translate(_ASCII_LOWER)
     numbers = find_quantities(masked)
     pieces, at = [], 0
     for number in numbers:

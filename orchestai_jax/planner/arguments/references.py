@@ -225,9 +225,8 @@ class PortFiller:
             words: list[Word] = []
             for index in self.alignment.of_task[task]:
                 clause = self.alignment.clauses[index]
-                items = self.reading.items[self.reading.item_index(clause.start) : self.reading.item_index(clause.end)]
-                words += [w for w in items if isinstance(w, Word)]
-                if len(words) > _MAX_WORDS:
+                words += self.reading.words_in(clause.start, clause.end, _MAX_WORDS - len(words))
+                if len(words) >= _MAX_WORDS:
                     break
             table.append(words)
         return table

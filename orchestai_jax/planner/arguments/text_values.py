@@ -13,7 +13,9 @@ from orchestai_jax.planner.arguments.traits import Traits
 from orchestai_jax.planner.arguments.words import Word, stem_set
 from orchestai_jax.workflow.catalog import Parameter
 
-_REPLACE = re.compile(r"\b(?:replac\w*|substitut\w*|swap\w*|chang\w*|renam\w*|turn(?:ing)?|exchang\w*)\b", re.I)
+_REPLACE = re.compile(r"\b(?:replac\w*|substitut\w*|swap\w*|chang\w*|renam\w*|turn(?:ing)?|exchang\w*)\b")
+_MAX_ITEMS = 4000
+"""At most this many words and mentions of a task's clauses are looked at for one parameter."""
 _BETWEEN = word_set("with by to into for")
 _FILLERS = word_set(
     "the a an all every each any word words phrase string text occurrence occurrences instance "
@@ -107,9 +109,11 @@ def text_candidates(
 ) -> Iterator[tuple[float, str, int]]:
     """(score, value, position) of the texts in some spans of the instruction that may fill a string parameter."""
     cues = _cues(parameter, wanted)
+    left = _MAX_ITEMS
     for start, end in spans:
         index = reading.item_index(start)
-        while index < len(reading.items) and reading.items[index].start < end:
+        while index < len(reading.items) and reading.items[index].start < end and left > 0:
+            left -= 1
             item = reading.items[index]
             index += 1
             if isinstance(item, Mention):

@@ -113,12 +113,10 @@ class ParameterFiller:
     def _words(self, task: int) -> list[Word]:
         words: list[Word] = []
         for start, end in self._spans(task):
-            for item in self.reading.items[self.reading.item_index(start) : self.reading.item_index(end)]:
-                if isinstance(item, Word):
-                    words.append(item)
-            if len(words) > _MAX_WORDS:
+            words += self.reading.words_in(start, end, _MAX_WORDS - len(words))
+            if len(words) >= _MAX_WORDS:
                 break
-        return words[:_MAX_WORDS]
+        return words
 
     def _owned(self, task: int, position: int) -> bool:
         return self.alignment.owns(task, position)
@@ -221,14 +219,15 @@ class ParameterFiller:
             return
         conditions = find_conditions(self.reading)
         for task in tasks:
-            owned = [c for c in conditions if self._owned(task, c.value_start)]
-            others = [c for c in conditions if c.certain and c.column is not None]
-            free = [c for c in (*owned, *others) if ("mention", c.value_start) not in self.used]
-            if not free:
-                continue
             # A written comparison on a named column first, then whatever comes first in the task's own clauses.
-            best = min(free, key=lambda c: (c not in owned, c.column is None, not c.certain, c.start))
-            self._apply(task, best)
+            ranked = []
+            for condition in conditions:
+                own = self._owned(task, condition.value_start)
+                named = condition.column is not None
+                if ("mention", condition.value_start) not in self.used and (own or (condition.certain and named)):
+                    ranked.append(((not own, not named, not condition.certain, condition.start), condition))
+            if ranked:
+                self._apply(task, min(ranked, key=lambda pair: pair[0])[1])
 
     def _apply(self, task: int, condition: Condition) -> None:
         filled: dict[str, Any] = {}

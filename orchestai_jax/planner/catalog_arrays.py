@@ -1,0 +1,175 @@
+"""A catalog as arrays: description vectors, types of ports, statistics of the training plans, workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from orchestai_jax.data import PlanningSample
+from orchestai_jax.workflow import ANY, Catalog, describe, types_fit
+
+MAX_NEIGHBOURS = 256
+"""Most out-links a task type that are kept of a tool graph; the rest is left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanStatistics:
+    """What the training plans say about order: ids of the types and workers seen, and counts of pairs.
+
+    `transitions` [K + 2, K + 2] counts (task type, next task type); row K is the start, column K the stop, row and
+    column K + 1 stand for types never seen and stay zero. `edges` [K + 2, K + 2] counts dependencies, in the same
+    layout.
+    """
+
+    task_types: tuple[str, ...]
+    workers: tuple[str, ...]
+    transitions: Float[np.ndarray, "k2 k2"]
+    edges: Float[np.ndarray, "k2 k2"]
+
+    @classmethod
+    def of(cls, samples: Sequence[PlanningSample], catalog: Catalog) -> PlanStatistics:
+        """Count over training samples; every task type of the catalog counts as known, seen or not."""
+        ids = tuple(t.id for t in catalog.task_types)
+        size = len(ids)
+        transitions = np.zeros((size + 2, size + 2), np.float32)
+        edges = np.zeros((size + 2, size + 2), np.float32)
+        for sample in samples:
+            positions = [catalog.index[t] for t in sample.task_types]
+            for source, target in zip([size, *positions], [*positions, size], strict=True):
+                transitions[source, target] += 1
+            for source, target in sample.dependencies:
+                edges[positions[source], positions[target]] += 1
+        return cls(ids, tuple(w.id for w in catalog.workers), transitions, edges)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; counts as sparse [row, column, count] triples."""
+
+        def sparse(counts: np.ndarray) -> list[list[int]]:
+            return [[int(i), int(j), int(counts[i, j])] for i, j in zip(*np.nonzero(counts), strict=True)]
+
+        return {
+            "task_types": list(self.task_types),
+            "workers": list(self.workers),
+            "transitions": sparse(self.transitions),
+            "edges": sparse(self.edges),
+        }
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> PlanStatistics:
+        """Read what `to_json` made."""
+
+        def dense(triples: list[list[int]], size: int) -> np.ndarray:
+            counts = np.zeros((size, size), np.float32)
+            for i, j, count in triples:
+                counts[i, j] = count
+            return counts
+
+        size = len(raw["task_types"]) + 2
+        return cls(
+            tuple(raw["task_types"]),
+            tuple(raw["workers"]),
+            dense(raw["transitions"], size),
+            dense(raw["edges"], size),
+        )
+
+
+@struct.dataclass
+class CatalogArrays:
+    """A catalog of T task types and W workers (at least one row, which nobody can choose, where there are none).
+
+    Invariants: `known` lies in [0, K), or is K + 1 for a type not seen in training; `worker_known` likewise;
+    `neighbours` is padded with T; `descriptions` rows have unit norm.
+    """
+
+    descriptions: Float[Array, "T D"]
+    known: Int[Array, "T"]
+    transitions: Float[Array, "K2 K2"]
+    """log(1 + count), see PlanStatistics."""
+    edges: Float[Array, "K2 K2"]
+    """log(1 + count), see PlanStatistics."""
+    neighbours: Int[Array, "T M"]
+    produces: Bool[Array, "T P"]
+    accepts: Bool[Array, "T P"]
+    workers: Float[Array, "W D"]
+    worker_known: Int[Array, "W"]
+    worker_features: Float[Array, "T W 3"]
+    """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
+    can_do: Bool[Array, "T W"]
+
+
+def description_texts(catalog: Catalog) -> list[str]:
+    """The texts whose vectors stand for the task types, then those for the workers."""
+    workers = [describe(w.id, w.description) for w in catalog.workers]
+    return [t.text for t in catalog.task_types] + workers
+
+
+def build_catalog_arrays(
+    catalog: Catalog, vectors: Float[np.ndarray, "n D"], statistics: PlanStatistics
+) -> CatalogArrays:
+    """Lay a catalog out as arrays. `vectors` are unit vectors of `description_texts(catalog)`, in that order."""
+    size, width = len(catalog.task_types), vectors.shape[1]
+    known_types = {t: i for i, t in enumerate(statistics.task_types)}
+    known_workers = {w: i for i, w in enumerate(statistics.workers)}
+    unseen = len(known_types) + 1  # the row and column of the statistics that stay zero
+    num_workers = max(len(catalog.workers), 1)
+    workers = np.zeros((num_workers, width), np.float32)
+    workers[: len(catalog.workers)] = vectors[size:]
+    can_do = np.zeros((size, num_workers), bool)
+    raw = np.zeros((size, num_workers, 3), np.float32)
+    for w, worker in enumerate(catalog.workers):
+        for task_type in worker.task_types:
+            t = catalog.index[task_type]
+            can_do[t, w] = True
+            raw[t, w] = worker.quality, worker.cost, worker.latency
+    highest = np.maximum(raw[..., 1:].max(axis=1, keepdims=True), 1e-12)
+    raw[..., 1:] /= highest
+    produces, accepts = _port_types(catalog)
+    worker_known = [known_workers.get(w.id, len(known_workers)) for w in catalog.workers]
+    worker_known += [len(known_workers)] * (num_workers - len(catalog.workers))
+    to_device = jnp.asarray
+    return CatalogArrays(
+        descriptions=to_device(vectors[:size], jnp.float32),
+        known=to_device([known_types.get(t.id, unseen) for t in catalog.task_types], jnp.int32),
+        transitions=to_device(np.log1p(statistics.transitions)),
+        edges=to_device(np.log1p(statistics.edges)),
+        neighbours=to_device(_neighbours(catalog)),
+        produces=to_device(produces),
+        accepts=to_device(accepts),
+        workers=to_device(workers),
+        worker_known=to_device(worker_known, jnp.int32),
+        worker_features=to_device(raw),
+        can_do=to_device(can_do),
+    )
+
+
+def _neighbours(catalog: Catalog) -> np.ndarray:
+    size = len(catalog.task_types)
+    targets: list[list[int]] = [[] for _ in range(size)]
+    for link in catalog.links:
+        row = targets[catalog.index[link.source]]
+        if len(row) < MAX_NEIGHBOURS:
+            row.append(catalog.index[link.target])
+    table = np.full((size, max((len(r) for r in targets), default=0)), size, np.int32)
+    for row, found in zip(table, targets, strict=True):
+        row[: len(found)] = found
+    return table
+
+
+def _port_types(catalog: Catalog) -> tuple[np.ndarray, np.ndarray]:
+    """Multi-hot [T, P]: which port types a task type produces, and which of them some input of it accepts."""
+    types = sorted({p.type for t in catalog.task_types for p in (*t.inputs, *t.outputs)} | {ANY})
+    position = {name: i for i, name in enumerate(types)}
+    fitting = {wanted: [position[p] for p in types if types_fit(p, wanted)] for wanted in types}
+    produces = np.zeros((len(catalog.task_types), len(types)), bool)
+    accepts = np.zeros_like(produces)
+    for row, task_type in enumerate(catalog.task_types):
+        produces[row, [position[o.type] for o in task_type.outputs]] = True
+        for port in task_type.inputs:
+            accepts[row, fitting[port.type]] = True
+    return produces, accepts

@@ -1,0 +1,165 @@
+"""Decoding: from probabilities to plans that always validate. Greedy is beam search with one beam."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from orchestai_jax.planner.catalog_arrays import CatalogArrays
+from orchestai_jax.planner.graph_generator import pairs_fit
+from orchestai_jax.planner.model import Encoded, PlannerModel
+
+
+@struct.dataclass
+class DecodedPlans:
+    """Plans as arrays; T stands for no task."""
+
+    chosen: Int[Array, "batch J"]
+    task_logp: Float[Array, "batch J"]
+    """Log-probability of each choice."""
+    plan_logp: Float[Array, "batch"]
+    """Log-probability of the whole sequence, the stop included."""
+    edge_probabilities: Float[Array, "batch J J"]
+    """0 wherever an edge would go backward or its types would not fit."""
+    worker_logp: Float[Array, "batch J W"]
+    complexity: Float[Array, "batch J"]
+
+
+def decode(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    lower: Float[Array, "batch n hidden"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+    *,
+    beam_size: int,
+    length_penalty: float = 0.0,
+) -> DecodedPlans:
+    """Plan a batch of instructions; `lower` comes from `model.lower`."""
+    encoded = model.encode(catalog, lower, mask)
+    chosen, states, task_logp, plan_logp = _search(model, catalog, encoded, beam_size, length_penalty)
+    return _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, preference)
+
+
+def decode_given(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    lower: Float[Array, "batch n hidden"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+    chosen: Int[Array, "batch J"],
+) -> DecodedPlans:
+    """Edges, workers and complexities for tasks that are given (the choices' log-probabilities come out as zero)."""
+    encoded = model.encode(catalog, lower, mask)
+    start = jnp.full((chosen.shape[0], 1), catalog.known.shape[0], chosen.dtype)
+    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
+    states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
+    zeros = jnp.zeros(chosen.shape)
+    return _complete(model, catalog, encoded, chosen, states, zeros, zeros[:, 0], preference)
+
+
+def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, preference) -> DecodedPlans:
+    tasks = chosen < catalog.known.shape[0]
+    task_states = model.task_states(encoded, states, chosen)
+    probabilities = jax.nn.sigmoid(model.edge_logits(catalog, task_states, chosen, tasks))
+    forward = jnp.triu(jnp.ones(probabilities.shape[1:], bool), k=1)
+    allowed = forward & tasks[:, :, None] & tasks[:, None, :] & pairs_fit(catalog, chosen)
+    worker_logp, complexity = model.worker_selector(catalog, task_states, chosen, preference)
+    return DecodedPlans(
+        chosen=chosen,
+        task_logp=task_logp,
+        plan_logp=plan_logp,
+        edge_probabilities=jnp.where(allowed, probabilities, 0.0),
+        worker_logp=worker_logp,
+        complexity=jax.nn.sigmoid(complexity),
+    )
+
+
+@struct.dataclass
+class _Beams:
+    step: Int[Array, ""]
+    chosen: Int[Array, "batch beams J"]
+    states: Float[Array, "batch beams J hidden"]
+    task_logp: Float[Array, "batch beams J"]
+    logp: Float[Array, "batch beams"]
+    done: Bool[Array, "batch beams"]
+    used: Bool[Array, "batch beams T1"]
+    keys: Array
+    values: Array
+
+
+def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams: int, length_penalty: float):
+    """Beam search; returns the best beam's chosen [batch, J], states, log-probabilities of each choice and of all."""
+    decomposer, spec = model.decomposer, model.spec.planner.decomposer
+    size, max_tasks = catalog.known.shape[0], decomposer.max_tasks
+    batch, hidden = encoded.hidden.shape[0], encoded.hidden.shape[2]
+    lowest = jnp.finfo(jnp.float32).min
+    block = decomposer.block
+    cross_keys, cross_values = block.cross_attention.keys_values(encoded.hidden)
+    cross = jnp.repeat(cross_keys, beams, axis=0), jnp.repeat(cross_values, beams, axis=0)
+    context_mask = jnp.repeat(encoded.mask, beams, axis=0)
+    labels = jnp.repeat(encoded.labels, beams, axis=0)
+    cache = (batch, beams, max_tasks + 1, spec.num_heads, hidden // spec.num_heads)
+    first = _Beams(
+        step=jnp.zeros((), jnp.int32),
+        chosen=jnp.full((batch, beams, max_tasks), size, jnp.int32),
+        states=jnp.zeros((batch, beams, max_tasks, hidden)),
+        task_logp=jnp.zeros((batch, beams, max_tasks)),
+        logp=jnp.full((batch, beams), lowest).at[:, 0].set(0.0),
+        done=jnp.zeros((batch, beams), bool),
+        used=jnp.zeros((batch, beams, size + 1), bool),
+        keys=jnp.zeros(cache),
+        values=jnp.zeros(cache),
+    )
+
+    def advance(beam: _Beams) -> _Beams:
+        step = beam.step
+        last = jax.lax.dynamic_index_in_dim(beam.chosen, jnp.maximum(step - 1, 0), axis=2, keepdims=False)
+        previous = jnp.where(step == 0, size, last).reshape(-1)  # [batch * beams]
+        x = decomposer.inputs(encoded.task_types, previous[:, None]) + decomposer.position[...][step]
+        flat = beam.keys.reshape(-1, *cache[2:]), beam.values.reshape(-1, *cache[2:])
+        x, (keys, values) = block.step(x, step, flat, cross, context_mask)
+        state = decomposer.norm(x)[:, 0]
+        logits = decomposer.logits(catalog, encoded.task_types, state, previous, labels).reshape(batch, beams, -1)
+        is_stop = jnp.arange(size + 1) == size
+        if not spec.allow_repeats:
+            logits = jnp.where(beam.used & ~is_stop, lowest, logits)
+        logits = jnp.where((step == 0) & is_stop, lowest, logits)  # a plan has at least one task
+        logits = jnp.where((step == max_tasks) & ~is_stop, lowest, logits)
+        logp = jax.nn.log_softmax(logits, axis=-1)
+        logp = jnp.where(beam.done[..., None], jnp.where(is_stop, 0.0, lowest), logp)
+        total = jnp.maximum(beam.logp[..., None] + logp, lowest).reshape(batch, -1)
+        best, index = jax.lax.top_k(total, beams)
+        parent, choice = index // (size + 1), index % (size + 1)
+
+        def of_parent(x: Array) -> Array:
+            return jnp.take_along_axis(x, parent.reshape(batch, beams, *[1] * (x.ndim - 2)), axis=1)
+
+        done = of_parent(beam.done) | (choice == size)
+        write = jnp.minimum(step, max_tasks - 1)
+        fresh = ~done & (step < max_tasks)
+        chosen, task_logp, states = of_parent(beam.chosen), of_parent(beam.task_logp), of_parent(beam.states)
+        state = of_parent(state.reshape(batch, beams, hidden))
+        choice_logp = jnp.take_along_axis(of_parent(logp), choice[..., None], axis=-1)[..., 0]
+        return _Beams(
+            step=step + 1,
+            chosen=chosen.at[:, :, write].set(jnp.where(fresh, choice, chosen[:, :, write])),
+            states=states.at[:, :, write].set(jnp.where(fresh[..., None], state, states[:, :, write])),
+            task_logp=task_logp.at[:, :, write].set(jnp.where(fresh, choice_logp, task_logp[:, :, write])),
+            logp=best,
+            done=done,
+            used=of_parent(beam.used) | (jax.nn.one_hot(choice, size + 1, dtype=bool) & ~done[..., None]),
+            keys=of_parent(keys.reshape(cache)),
+            values=of_parent(values.reshape(cache)),
+        )
+
+    beam = jax.lax.while_loop(lambda b: ~jnp.all(b.done) & (b.step <= max_tasks), advance, first)
+    length = jnp.sum(beam.chosen < size, axis=-1) + 1.0
+    best = jnp.argmax(beam.logp / length**length_penalty, axis=1)
+
+    def of_best(x: Array) -> Array:
+        return jnp.take_along_axis(x, best.reshape(batch, *[1] * (x.ndim - 1)), axis=1)[:, 0]
+
+    return of_best(beam.chosen), of_best(beam.states), of_best(beam.task_logp), of_best(beam.logp)

@@ -1,0 +1,139 @@
+"""The supervised loss of the whole planner."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
+
+from orchestai_jax.config import Phase1Config
+from orchestai_jax.planner.catalog_arrays import CatalogArrays
+from orchestai_jax.planner.graph_generator import acyclicity_penalty
+from orchestai_jax.planner.model import Encoded, PlannerModel, sigmoid_cross_entropy
+
+
+@struct.dataclass
+class PlanningBatch:
+    """Instructions and gold plans, padded: T (the number of task types) stands for no task, -1 for no label.
+
+    `tokens` holds token ids [batch + steps, n], or the output of the frozen layers [batch + steps, n, hidden] where
+    that is cached: first the instructions, then single step texts, each of one task type.
+    """
+
+    tokens: Array
+    mask: Bool[Array, "rows n"]
+    chosen: Int[Array, "batch J"]
+    edges: Float[Array, "batch J J"]
+    workers: Int[Array, "batch J"]
+    complexity: Float[Array, "batch J"]
+    preference: Float[Array, "batch 3"]
+    weights: Float[Array, "batch"]
+    step_task_types: Int[Array, "steps"]
+
+
+def planning_loss(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    batch: PlanningBatch,
+    config: Phase1Config,
+    rngs: nnx.Rngs | None,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The weighted sum of the parts' losses (nats), and each part's mean.
+
+    `decision_loss` is the cross-entropy of one choice of the decomposer (next task type or stop), `label_loss` the
+    binary cross-entropy summed over the catalog, `edge_loss` that of one ordered pair of tasks, `worker_loss` that of
+    one choice of a worker, `cycle_penalty` NOTEARS' on the edge probabilities. Dropout acts only when `rngs` is given.
+    """
+    lower = model.lower(batch.tokens, batch.mask) if batch.tokens.ndim == 2 else batch.tokens
+    both = model.encode(catalog, lower, batch.mask, rngs=rngs)  # one pass over instructions and step texts
+    size, (batch_size, max_tasks) = catalog.known.shape[0], batch.chosen.shape
+    encoded = Encoded(
+        both.hidden[:batch_size],
+        both.mask[:batch_size],
+        both.task_types,
+        both.labels[:batch_size],
+        both.attended[:batch_size],
+    )
+    tasks = batch.chosen < size  # [batch, J]
+    weights = batch.weights
+    total_weight = jnp.maximum(jnp.sum(weights), 1.0)
+
+    wanted = jnp.zeros((batch_size, size + 1)).at[jnp.arange(batch_size)[:, None], batch.chosen].set(1.0)
+    label_loss = jnp.sum(sigmoid_cross_entropy(encoded.labels, wanted[:, :size]), axis=-1)
+    label_loss = jnp.sum(label_loss * weights) / total_weight
+
+    start = jnp.full((batch_size, 1), size, batch.chosen.dtype)
+    previous = jnp.concatenate([start, batch.chosen], axis=1)  # [batch, J + 1]
+    states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, encoded.mask, rngs=rngs)
+    decision_loss, decisions = _decision_losses(model, catalog, encoded, states, previous, batch)
+    decision_loss = jnp.sum(decision_loss) / jnp.maximum(decisions, 1.0)
+
+    task_states = model.task_states(encoded, states[:, :max_tasks], batch.chosen)
+    edge_logits = model.edge_logits(catalog, task_states, batch.chosen, tasks)
+    pairs = (tasks[:, :, None] & tasks[:, None, :] & ~jnp.eye(max_tasks, dtype=bool)) * weights[:, None, None]
+    edge_loss = _mean(sigmoid_cross_entropy(edge_logits, batch.edges), pairs)
+    penalty = acyclicity_penalty(jax.nn.sigmoid(edge_logits), tasks)
+    cycle_penalty = jnp.sum(penalty * weights) / total_weight
+
+    worker_logp, complexity = model.worker_selector(catalog, task_states, batch.chosen, batch.preference)
+    has_worker = (batch.workers >= 0) * weights[:, None]
+    of_label = jnp.take_along_axis(worker_logp, jnp.maximum(batch.workers, 0)[..., None], axis=-1)[..., 0]
+    worker_loss = _mean(-jnp.where(batch.workers >= 0, of_label, 0.0), has_worker)
+    has_complexity = ((batch.complexity >= 0) & tasks) * weights[:, None]
+    complexity_loss = _mean(jnp.square(jax.nn.sigmoid(complexity) - batch.complexity), has_complexity)
+
+    has_steps = batch.step_task_types.shape[0] > 0
+    step_loss = _step_text_loss(both.labels[batch_size:], batch.step_task_types) if has_steps else jnp.zeros(())
+    parts = {
+        "decision_loss": decision_loss,
+        "label_loss": label_loss,
+        "edge_loss": edge_loss,
+        "cycle_penalty": cycle_penalty,
+        "worker_loss": worker_loss,
+        "complexity_loss": complexity_loss,
+        "step_text_loss": step_loss,
+    }
+    loss = (
+        config.label_loss_weight * label_loss
+        + config.decomposer_loss_weight * decision_loss
+        + config.edge_loss_weight * edge_loss
+        + config.lambda_dag * cycle_penalty
+        + config.worker_loss_weight * worker_loss
+        + config.complexity_loss_weight * complexity_loss
+        + config.step_text_loss_weight * step_loss
+    )
+    return loss, {"loss": loss, **parts}
+
+
+def _decision_losses(model, catalog, encoded: Encoded, states, previous, batch: PlanningBatch):
+    """Cross-entropy of each decision, zero where there is none, and the number of decisions."""
+    size = catalog.known.shape[0]
+    batch_size, steps = previous.shape
+    flat_labels = jnp.repeat(encoded.labels, steps, axis=0)
+    logits = model.decomposer.logits(
+        catalog, encoded.task_types, states.reshape(batch_size * steps, -1), previous.reshape(-1), flat_labels
+    ).reshape(batch_size, steps, size + 1)
+    targets = jnp.concatenate([batch.chosen, jnp.full((batch_size, 1), size)], axis=1)  # padding is stop
+    num_tasks = jnp.sum(batch.chosen < size, axis=1, keepdims=True)
+    decided = jnp.arange(steps)[None] <= num_tasks
+    if not model.spec.planner.decomposer.allow_repeats:
+        used = jnp.cumsum(jax.nn.one_hot(previous, size + 1)[..., :size], axis=1) > 0
+        used = jnp.concatenate([used, jnp.zeros((batch_size, steps, 1), bool)], axis=-1)
+        logits = jnp.where(used, jnp.finfo(logits.dtype).min, logits)
+        # A gold plan that repeats a type asks for what the decoder cannot say: that decision is left out.
+        decided &= ~jnp.take_along_axis(used, targets[..., None], axis=-1)[..., 0]
+    decided = decided * batch.weights[:, None]
+    logp = jax.nn.log_softmax(logits, axis=-1)
+    losses = -jnp.take_along_axis(logp, targets[..., None], axis=-1)[..., 0]
+    return jnp.where(decided > 0, losses, 0.0) * decided, jnp.sum(decided)
+
+
+def _step_text_loss(labels: Float[Array, "steps T"], task_types: Int[Array, "steps"]) -> Array:
+    """Mean cross-entropy of a step's text with its task type among all, by the label head."""
+    logp = jax.nn.log_softmax(labels, axis=-1)
+    return -jnp.mean(jnp.take_along_axis(logp, task_types[:, None], axis=-1))
+
+
+def _mean(values: Array, weights: Array) -> Array:
+    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1.0)

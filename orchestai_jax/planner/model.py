@@ -1,0 +1,222 @@
+"""The planner's network: encoder, task type vectors, label head, decomposer, graph generator, worker selector."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
+
+from orchestai_jax.config import PlannerConfig
+from orchestai_jax.planner.catalog_arrays import CatalogArrays
+from orchestai_jax.planner.decomposer import Decomposer
+from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
+from orchestai_jax.planner.label_head import LabelHead
+from orchestai_jax.planner.scaled_cosine import unit
+from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
+from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig, encoder_block, mean_pool
+from orchestai_jax.planner.worker_selector import WorkerSelector
+
+Parameters = dict[str, Array]
+"""Parameters by dotted path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to build the network: sizes, and how many task types and workers training knew."""
+
+    encoder: TextEncoderConfig
+    planner: PlannerConfig
+    num_known_task_types: int
+    num_known_workers: int
+    pretrained: bool
+
+    @property
+    def first_trained_layer(self) -> int:
+        """Layers before this one, and the token embedding, are frozen; 0 with a trained embedding means none is."""
+        trainable = self.planner.encoder.trainable_layers
+        if not self.pretrained or trainable is None:
+            return 0
+        return max(self.encoder.num_layers - trainable, 0)
+
+    @property
+    def embedding_is_trained(self) -> bool:
+        """Whether the token embedding is trained (from scratch, or with trainable_layers = null)."""
+        return not self.pretrained or self.planner.encoder.trainable_layers is None
+
+
+class DescriptionEncoder(nnx.Module):
+    """The frozen encoder of descriptions.
+
+    With a pretrained encoder: its layers as they were before training, sharing what stays frozen with the instruction's
+    encoder. From scratch: a bag of words under a random projection, which needs no training.
+    """
+
+    def __init__(self, spec: ModelSpec, *, rngs: nnx.Rngs):
+        config = dataclasses.replace(spec.encoder, dropout=0.0)
+        self.shared_layers = spec.first_trained_layer
+        self.encoder = TextEncoder(config, rngs=rngs) if spec.pretrained and spec.embedding_is_trained else None
+        self.words = None if spec.pretrained else nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
+        own = range(self.shared_layers, config.num_layers) if spec.pretrained and self.encoder is None else ()
+        self.layers = nnx.List([encoder_block(config, rngs=rngs) for _ in own])
+
+    def __call__(
+        self, shared: TextEncoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
+    ) -> Float[Array, "batch hidden"]:
+        """Unit vectors of texts."""
+        if self.words is not None:
+            hidden = self.words(token_ids)
+        elif self.encoder is not None:
+            hidden = self.encoder(token_ids, mask)
+        else:
+            hidden = shared.apply_layers(shared.embedding(token_ids), mask, 0, self.shared_layers)
+            for layer in self.layers:
+                hidden = layer(hidden, mask)
+        return unit(mean_pool(hidden, mask))
+
+
+@struct.dataclass
+class Encoded:
+    """An encoded batch of instructions against a catalog."""
+
+    hidden: Float[Array, "batch n hidden"]
+    mask: Bool[Array, "batch n"]
+    task_types: Float[Array, "T hidden"]
+    labels: Float[Array, "batch T"]
+    attended: Float[Array, "batch T hidden"]
+
+
+class PlannerModel(nnx.Module):
+    """Every learned part of the planner; methods are pure given parameters."""
+
+    def __init__(self, spec: ModelSpec, *, rngs: nnx.Rngs):
+        hidden = spec.encoder.hidden_size
+        config = spec.planner
+        self.spec = spec
+        self.encoder = TextEncoder(dataclasses.replace(spec.encoder, dropout=config.decomposer.dropout), rngs=rngs)
+        self.describer = DescriptionEncoder(spec, rngs=rngs)
+        self.task_types = DescribedEmbedding(hidden, hidden, spec.num_known_task_types, rngs=rngs)
+        self.label_head = LabelHead(
+            hidden,
+            initial_scale=config.decomposer.initial_scale,
+            initial_bias=config.decomposer.label_bias,
+            rngs=rngs,
+        )
+        self.decomposer = Decomposer(
+            hidden,
+            config.decomposer.num_heads,
+            config.decomposer.max_tasks,
+            dropout=config.decomposer.dropout,
+            initial_scale=config.decomposer.initial_scale,
+            rngs=rngs,
+        )
+        graph = config.graph_generator
+        layers = graph.num_layers if graph.layer == "gcn" else 0
+        self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, layers, rngs=rngs)
+        self.worker_selector = WorkerSelector(
+            3 * hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
+        )
+
+    def lower(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch n hidden"]:
+        """Token embedding and frozen layers: what can be computed once and kept."""
+        return self.encoder.apply_layers(self.encoder.embedding(token_ids), mask, 0, self.spec.first_trained_layer)
+
+    def upper(
+        self, lower: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "batch n hidden"]:
+        """The trained layers of the encoder."""
+        first, last = self.spec.first_trained_layer, self.spec.encoder.num_layers
+        return self.encoder.apply_layers(lower, mask, first, last, rngs=rngs)
+
+    def describe(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch hidden"]:
+        """Unit vectors of descriptions, by the frozen encoder."""
+        return self.describer(self.encoder, token_ids, mask)
+
+    def encode(
+        self,
+        catalog: CatalogArrays,
+        lower: Float[Array, "batch n hidden"],
+        mask: Bool[Array, "batch n"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Encoded:
+        """Instructions against a catalog; `lower` comes from `lower()`. Dropout acts only when `rngs` is given."""
+        hidden = self.upper(lower, mask, rngs=rngs)
+        dropped = (
+            {"dropout": self.spec.planner.decomposer.free_embedding_dropout, "key": rngs.dropout()} if rngs else {}
+        )
+        task_types = self.task_types(catalog.descriptions, catalog.known, **dropped)
+        labels, attended = self.label_head(hidden, mask, task_types)
+        return Encoded(hidden, mask, task_types, labels, attended)
+
+    def task_states(
+        self, encoded: Encoded, decoder_states: Float[Array, "batch n hidden"], chosen: Int[Array, "batch n"]
+    ) -> Float[Array, "batch n state"]:
+        """Of each chosen task: the decoder's state, its type's vector, the tokens the type attended to."""
+        safe = jnp.minimum(chosen, encoded.task_types.shape[0] - 1)
+        attended = jnp.take_along_axis(encoded.attended, safe[..., None], axis=1)
+        return jnp.concatenate([decoder_states, encoded.task_types[safe], attended], axis=-1)
+
+    def edge_logits(
+        self,
+        catalog: CatalogArrays,
+        states: Float[Array, "batch n state"],
+        chosen: Int[Array, "batch n"],
+        mask: Bool[Array, "batch n"],
+    ) -> Float[Array, "batch n n"]:
+        """Log-odds of an edge from each chosen task (rows) to each other (columns)."""
+        return self.graph_generator(states, pair_features(catalog, chosen), mask)
+
+
+def build_model(spec: ModelSpec, seed: int) -> PlannerModel:
+    """A freshly initialised network."""
+    return PlannerModel(spec, rngs=nnx.Rngs(seed))
+
+
+def build_structure(spec: ModelSpec) -> nnx.GraphDef:
+    """The network's structure alone, without making any array."""
+    return nnx.split(nnx.eval_shape(lambda: build_model(spec, 0)), nnx.Param)[0]
+
+
+def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, Parameters]:
+    """The network's structure, and its parameters by dotted path."""
+    graphdef, state = nnx.split(model, nnx.Param)
+    flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
+    return graphdef, flat
+
+
+def merge_parameters(graphdef: nnx.GraphDef, parameters: Mapping[str, Array]) -> PlannerModel:
+    """The network with the given parameters; inside jit this is free."""
+    flat = [(_path(name), nnx.Param(value)) for name, value in parameters.items()]
+    return nnx.merge(graphdef, nnx.from_flat_state(flat))
+
+
+def _path(name: str) -> tuple[str | int, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in name.split("."))
+
+
+def is_frozen(name: str, spec: ModelSpec) -> bool:
+    """Whether training leaves the parameter of this dotted path alone."""
+    if name.startswith("describer."):
+        return True
+    if name.startswith("encoder.embedding."):
+        return not spec.embedding_is_trained
+    if name.startswith("encoder.layers."):
+        return int(name.split(".")[2]) < spec.first_trained_layer
+    return False
+
+
+def partition(parameters: Parameters, spec: ModelSpec) -> dict[str, Parameters]:
+    """`{"trainable": …, "frozen": …}` by `is_frozen`."""
+    return {
+        "trainable": {k: v for k, v in parameters.items() if not is_frozen(k, spec)},
+        "frozen": {k: v for k, v in parameters.items() if is_frozen(k, spec)},
+    }
+
+
+def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:
+    """Binary cross-entropy, elementwise, nats."""
+    return jax.nn.softplus(logits) - targets * logits

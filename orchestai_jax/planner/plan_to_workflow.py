@@ -1,0 +1,92 @@
+"""From a decoded plan (arrays) to a workflow: edges over the threshold, workers, arguments, confidence, notes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from orchestai_jax.config import PlannerConfig, Preference
+from orchestai_jax.planner.arguments import fill_arguments
+from orchestai_jax.planner.decoding import DecodedPlans
+from orchestai_jax.workflow import Catalog, Reference, Task, Workflow
+
+LOW_CONFIDENCE = 0.2
+"""Workflows under this confidence say so in their notes."""
+
+
+def empty_workflow(instruction: str, reason: str) -> Workflow:
+    """The plan for an instruction that cannot be planned, and why."""
+    return Workflow(instruction=instruction, confidence=0.0, notes=(reason,))
+
+
+def to_workflow(
+    instruction: str,
+    plan: DecodedPlans,
+    catalog: Catalog,
+    config: PlannerConfig,
+    preference: Preference,
+    notes: tuple[str, ...] = (),
+) -> Workflow:
+    """The workflow of one decoded plan (a row of DecodedPlans, as NumPy arrays)."""
+    chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
+    task_types = [catalog.task_types[t].id for t in chosen]
+    n = len(chosen)
+    probabilities = np.asarray(plan.edge_probabilities)[:n, :n]
+    edges = {
+        (s, t) for s in range(n) for t in range(s + 1, n) if probabilities[s, t] >= config.graph_generator.threshold
+    }
+    certainty = plan.plan_logp + sum(
+        math.log(max(p, 1 - p)) for s in range(n) for t in range(s + 1, n) if (p := float(probabilities[s, t]))
+    )
+    filled = fill_arguments(
+        instruction, task_types, edges, catalog, edge_probability=lambda s, t: float(probabilities[s, t])
+    )
+    tasks = []
+    found_notes = [*notes, *filled.notes]
+    for j, task_type in enumerate(task_types):
+        arguments = filled.arguments[j]
+        sources = {a.task for a in arguments.values() if isinstance(a, Reference)}
+        sources |= {f"t{s + 1}" for s, t in filled.edges if t == j}
+        worker = _worker(plan, j, chosen[j], catalog, config, preference)
+        if worker is None and catalog.workers:
+            found_notes.append(f"t{j + 1}: no worker of the catalog can do {task_type}")
+        tasks.append(
+            Task(
+                id=f"t{j + 1}",
+                task_type=task_type,
+                worker=worker,
+                arguments=arguments,
+                depends_on=tuple(sorted(sources, key=lambda name: int(name[1:]))),
+                confidence=_probability(float(plan.task_logp[j])),
+                complexity=float(np.clip(plan.complexity[j], 0, 1)),
+            )
+        )
+    if not catalog.workers:
+        found_notes.append("the catalog has no workers")
+    confidence = _probability(float(certainty))
+    if confidence < LOW_CONFIDENCE:
+        found_notes.append(f"low confidence ({confidence:.2f}): look at this plan before you run it")
+    return Workflow(
+        instruction=instruction,
+        tasks=tuple(tasks),
+        confidence=confidence,
+        notes=tuple(dict.fromkeys(found_notes)),
+    )
+
+
+def _worker(
+    plan: DecodedPlans, j: int, task_type: int, catalog: Catalog, config: PlannerConfig, preference: Preference
+) -> str | None:
+    able = catalog.workers_for(catalog.task_types[task_type].id)
+    if not able:
+        return None
+    if config.worker_selector.enabled:
+        position = {w.id: i for i, w in enumerate(catalog.workers)}
+        return max(able, key=lambda w: float(plan.worker_logp[j, position[w.id]])).id
+    dearest, slowest = max(w.cost for w in able) or 1.0, max(w.latency for w in able) or 1.0
+    return max(able, key=lambda w: preference.utility(w.quality, w.cost / dearest, w.latency / slowest)).id
+
+
+def _probability(logp: float) -> float:
+    return min(max(math.exp(min(logp, 0.0)), 0.0), 1.0)

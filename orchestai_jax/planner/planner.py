@@ -1,0 +1,225 @@
+"""The planner: an instruction and a catalog in, a valid workflow out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from orchestai_jax.checkpoint import open_checkpoint
+from orchestai_jax.config import DecodingConfig, Preference
+from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
+from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.decoding import DecodedPlans, decode, decode_given
+from orchestai_jax.planner.description_vectors import catalog_vectors
+from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters
+from orchestai_jax.planner.plan_to_workflow import empty_workflow, to_workflow
+from orchestai_jax.planner.saved import read_assets, read_spec
+from orchestai_jax.workflow import Catalog, Workflow
+
+_BUCKET = 16
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+    """A catalog and its arrays. Keeping the catalog keeps its id from being given to another."""
+
+    catalog: Catalog
+    arrays: CatalogArrays
+
+
+class Planner:
+    """Plans instructions over a catalog: the one it was trained on, or any other.
+
+    Plans are compiled once a bucket of 16 tokens, for one instruction and for batches of 32. Use `from_checkpoint`.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        parameters: Parameters,
+        tokenizer: Tokenizer,
+        catalog: Catalog,
+        statistics: PlanStatistics,
+        vectors: Float[np.ndarray, "n hidden"],
+        preference: Preference,
+    ):
+        self.spec, self.catalog, self.preference = spec, catalog, preference
+        self._graphdef = build_structure(spec)
+        self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
+        self._bound: dict[int, _Bound] = {}
+        if catalog.task_types:
+            self._bound[id(catalog)] = _Bound(catalog, build_catalog_arrays(catalog, vectors, statistics))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | pathlib.Path, catalog: Catalog | None = None) -> Planner:
+        """Load a planner from a training's work folder (its best checkpoint) or from one checkpoint folder.
+
+        `catalog` is planned over in place of the one of training. Raises CheckpointError for a folder that is missing,
+        damaged, or of something else.
+        """
+        enable_compilation_cache()
+        reader = open_checkpoint(path)
+        spec, preference = read_spec(reader.metadata, str(path))
+        tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
+        params = reader.restore()
+        planner = cls(
+            spec,
+            {**params["trainable"], **params["frozen"]},
+            load_tokenizer(tokenizer),
+            own_catalog,
+            statistics,
+            np.asarray(params["catalog"]["vectors"]),
+            preference,
+        )
+        if catalog is not None:
+            planner.catalog = catalog
+        return planner
+
+    def plan(self, text: str, catalog: Catalog | None = None, preference: Preference | None = None) -> Workflow:
+        """Plan one instruction. Never raises for what the text holds: the notes say what went unread or unfilled."""
+        return self.plan_many([text], catalog, preference)[0]
+
+    def plan_many(
+        self, texts: Sequence[str], catalog: Catalog | None = None, preference: Preference | None = None
+    ) -> list[Workflow]:
+        """Plan many instructions, batched by length; the same plans as `plan` gives one by one."""
+        catalog = catalog if catalog is not None else self.catalog
+        preference = preference or self.preference
+        if not catalog.task_types:
+            return [empty_workflow(text, "the catalog has no task types") for text in texts]
+        arrays = self._arrays(catalog)
+        workflows: list[Workflow | None] = [None] * len(texts)
+        token_ids = self._tokenizer.encode_batch(texts, self._max_tokens)
+        unreadable = self._unreadable(texts, token_ids)
+        order = sorted((i for i in range(len(texts)) if i not in unreadable), key=lambda i: len(token_ids[i]))
+        for i, reason in unreadable.items():
+            workflows[i] = empty_workflow(texts[i], reason)
+        for batch in _batches(order):
+            decoded = jax.device_get(self._decode(arrays, [token_ids[i] for i in batch], preference))
+            for row, i in enumerate(batch):
+                notes = ()
+                if self._tokenizer.truncated(texts[i], self._max_tokens):
+                    notes = (f"only the first {self._max_tokens} tokens of the instruction were read",)
+                plan = jax.tree.map(lambda x, row=row: x[row], decoded)
+                workflows[i] = to_workflow(texts[i], plan, catalog, self.spec.planner, preference, notes)
+        return [w for w in workflows if w is not None]
+
+    def graph(
+        self, text: str, task_types: Sequence[str], catalog: Catalog | None = None
+    ) -> tuple[tuple[int, int], ...]:
+        """Edges (producer, consumer) between given tasks, in an order that has producers first: the graph generator
+        alone. At most `max_tasks` tasks; raises ValueError for more, KeyError for an unknown task type."""
+        catalog = catalog if catalog is not None else self.catalog
+        most = self.spec.planner.decomposer.max_tasks
+        if len(task_types) > most:
+            raise ValueError(f"{len(task_types)} tasks given, this planner handles at most {most}")
+        if len(task_types) < 2:
+            return ()
+        ids, mask = _padded([self._tokenizer.encode_batch([text], self._max_tokens)[0]], self._max_tokens)
+        chosen = np.full((1, most), len(catalog.task_types), np.int32)
+        chosen[0, : len(task_types)] = [catalog.index[t] for t in task_types]
+        decoded = _plan_given(
+            self._graphdef,
+            self._parameters,
+            self._arrays(catalog),
+            ids,
+            mask,
+            self._weights(self.preference, 1),
+            chosen,
+        )
+        probabilities = np.asarray(decoded.edge_probabilities[0])
+        threshold = self.spec.planner.graph_generator.threshold
+        return tuple((int(s), int(t)) for s, t in zip(*np.nonzero(probabilities >= threshold), strict=True))
+
+    @property
+    def _max_tokens(self) -> int:
+        return min(self.spec.planner.encoder.max_tokens, self.spec.encoder.max_positions)
+
+    def _arrays(self, catalog: Catalog) -> CatalogArrays:
+        bound = self._bound.get(id(catalog))
+        if bound is None:
+            vectors = catalog_vectors(self._graphdef, self._parameters, self._tokenizer, catalog)
+            bound = _Bound(catalog, build_catalog_arrays(catalog, vectors, self._statistics))
+            self._bound[id(catalog)] = bound
+        return bound.arrays
+
+    def _unreadable(self, texts: Sequence[str], token_ids: list[list[int]]) -> dict[int, str]:
+        """Why a text cannot be planned, by its position."""
+        nothing = set(self._tokenizer.encode_batch([""], self._max_tokens)[0]) | self._tokenizer.unknown_ids
+        reasons = {}
+        for i, text in enumerate(texts):
+            if not text.strip():
+                reasons[i] = "the instruction is empty"
+            elif not set(token_ids[i]) - nothing or not any(c.isalnum() for c in text):
+                reasons[i] = "the instruction holds no words"
+        return reasons
+
+    def _decode(self, arrays: CatalogArrays, token_ids: list[list[int]], preference: Preference) -> DecodedPlans:
+        rows = token_ids + token_ids[-1:] * ((1 if len(token_ids) == 1 else _BATCH) - len(token_ids))
+        ids, mask = _padded(rows, self._max_tokens)
+        return _plan(
+            self._graphdef,
+            self.spec.planner.decoding,
+            self._parameters,
+            arrays,
+            ids,
+            mask,
+            self._weights(preference, len(rows)),
+        )
+
+    def _weights(self, preference: Preference, rows: int) -> np.ndarray:
+        weights = (preference.success, preference.cost, preference.latency)
+        return np.tile(np.array(weights, np.float32), (rows, 1))
+
+
+def _batches(order: list[int]) -> list[list[int]]:
+    return [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
+
+
+def _padded(rows: Sequence[Sequence[int]], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    length = bucket_length(max(map(len, rows)), _BUCKET, max_tokens)
+    ids = np.zeros((len(rows), length), np.int32)
+    mask = np.zeros((len(rows), length), bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    return ids, mask
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _plan(
+    graphdef: nnx.GraphDef,
+    decoding: DecodingConfig,
+    parameters: Parameters,
+    arrays: CatalogArrays,
+    ids: Int[Array, "batch n"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+) -> DecodedPlans:
+    model = merge_parameters(graphdef, parameters)
+    beams = decoding.beam_size if decoding.method == "beam" else 1
+    lower = model.lower(ids, mask)
+    return decode(model, arrays, lower, mask, preference, beam_size=beams, length_penalty=decoding.length_penalty)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _plan_given(
+    graphdef: nnx.GraphDef,
+    parameters: Parameters,
+    arrays: CatalogArrays,
+    ids: Int[Array, "batch n"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+    chosen: Int[Array, "batch J"],
+) -> DecodedPlans:
+    model = merge_parameters(graphdef, parameters)
+    return decode_given(model, arrays, model.lower(ids, mask), mask, preference, chosen)

@@ -1,0 +1,324 @@
+"""Phase 1: supervised training of the whole planner on samples with gold plans."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
+from orchestai_jax.config import Phase1Config, Preference, RunConfig
+from orchestai_jax.data import (
+    PlanningSample,
+    Tokenizer,
+    bucket_length,
+    epoch_batches,
+    load_samples,
+    split_by_hash,
+    train_tokenizer,
+)
+from orchestai_jax.evaluation import PredictedPlan, score_plans
+from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.decoding import DecodedPlans, decode
+from orchestai_jax.planner.description_vectors import catalog_vectors
+from orchestai_jax.planner.loss import PlanningBatch, planning_loss
+from orchestai_jax.planner.model import (
+    ModelSpec,
+    Parameters,
+    PlannerModel,
+    build_model,
+    merge_parameters,
+    partition,
+    split_parameters,
+)
+from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert, load_pretrained
+from orchestai_jax.planner.saved import planner_assets, planner_metadata
+from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig
+from orchestai_jax.training.loop import LoopResult, run_loop
+from orchestai_jax.training.monitoring import Monitor, make_monitor
+from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer
+from orchestai_jax.training.planning_data import PlanningData
+from orchestai_jax.training.train_state import TrainState
+from orchestai_jax.training.workdir import prepare_workdir
+from orchestai_jax.workflow import Catalog, TaskType, load_catalog
+
+logger = logging.getLogger(__name__)
+
+_BUCKET = 32
+"""Training pads to buckets of 32 tokens: half the compilations of planning's 16, for a few per cent of padding."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSamples:
+    """What a planner is trained on."""
+
+    catalog: Catalog
+    train: Sequence[PlanningSample]
+    validation: Sequence[PlanningSample]
+
+
+def load_training_samples(config: RunConfig) -> TrainingSamples:
+    """Read catalog and samples as the configuration says.
+
+    Raises CatalogError or DataError naming file and line, and ValueError when the split leaves a part empty.
+    """
+    data = config.data
+    catalog = load_catalog(data.catalog, graph=data.graph) if data.catalog else None
+    samples = load_samples(data.train, data.format, catalog)
+    if catalog is None:
+        names = dict.fromkeys(t for s in samples for t in s.task_types)
+        catalog = Catalog(name=config.name, task_types=tuple(TaskType(id=name) for name in names))
+    if config.worker.catalog:
+        catalog = Catalog.model_validate(
+            {**catalog.model_dump(), "workers": load_catalog(config.worker.catalog).model_dump()["workers"]}
+        )
+    if data.validation:
+        train, validation = list(samples), list(load_samples(data.validation, data.format, catalog))
+    else:
+        train, validation = split_by_hash(samples, data.validation_fraction)
+    for name, part in (("training", train), ("validation", validation)):
+        if not part:
+            raise ValueError(
+                f"{data.train}: no {name} samples are left of {len(samples)}; change data.validation_fraction"
+            )
+    return TrainingSamples(catalog, train, validation)
+
+
+def train_planner(
+    config: RunConfig, workdir: str | pathlib.Path, resume: bool = False, monitor: Monitor | None = None
+) -> LoopResult:
+    """Train a planner into `workdir` (config.yaml, metrics.jsonl, checkpoints); `Planner.from_checkpoint` reads it.
+
+    With `resume` the run goes on from its newest checkpoint, to the same parameters and metrics, bit for bit on one
+    machine. Raises ValueError subclasses that name the field, file or line at fault.
+    """
+    enable_compilation_cache(config.system)
+    samples = load_training_samples(config)
+    prepare_workdir(workdir, config, resume=resume)
+    monitor = monitor or make_monitor(config.system.progress)
+    encoder, tokenizer, source = _encoder(config, samples)
+    monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
+    spec = ModelSpec(
+        encoder=encoder.config if isinstance(encoder, PretrainedEncoder) else encoder,
+        planner=config.planner,
+        num_known_task_types=len(samples.catalog.task_types),
+        num_known_workers=max(len(samples.catalog.workers), 1),
+        pretrained=isinstance(encoder, PretrainedEncoder),
+    )
+    graphdef, parameters = initial_parameters(spec, config.seed, encoder)
+    statistics = PlanStatistics.of(samples.train, samples.catalog)
+    vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog)
+    catalog = build_catalog_arrays(samples.catalog, vectors, statistics)
+    train, validation = _lay_out(config, spec, samples, graphdef, parameters, tokenizer, monitor)
+
+    phase = config.training.phase1_supervised
+    batches = epoch_batches(
+        train.lengths, train.collate, batch_size=phase.batch_size, bucket_size=_BUCKET, seed=config.seed
+    )
+    optimizer = build_optimizer(phase, phase.num_epochs * batches.steps_per_epoch, _group)
+    parts = partition(parameters, spec)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params={**parts, "catalog": {"vectors": jnp.asarray(vectors)}},
+        opt_state=jax.jit(optimizer.init)(parts["trainable"]),
+        key=jax.random.key(config.seed, impl="rbg"),  # dropout masks by threefry cost a tenth of a step on a CPU
+    )
+    state = jax.device_put(state, jax.devices()[0])
+    store = CheckpointStore(
+        pathlib.Path(workdir) / CHECKPOINTS, keep_last=phase.keep_checkpoints, best_metric=phase.best_metric
+    )
+    with store:
+        return run_loop(
+            state=state,
+            train_step=make_train_step(graphdef, catalog, optimizer, phase),
+            batches=batches,
+            evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
+            store=store,
+            num_epochs=phase.num_epochs,
+            config=phase,
+            workdir=workdir,
+            resume=resume,
+            metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),
+            assets=planner_assets(tokenizer, samples.catalog, statistics),
+            monitor=monitor,
+        )
+
+
+def initial_parameters(
+    spec: ModelSpec, seed: int, encoder: PretrainedEncoder | TextEncoderConfig
+) -> tuple[nnx.GraphDef, Parameters]:
+    """Fresh parameters, with the encoder's (and the description encoder's) imported where there are any."""
+    model = build_model(spec, seed)
+    if isinstance(encoder, PretrainedEncoder):
+        import_bert(model.encoder, encoder.tensors)
+        if model.describer.encoder is not None:
+            import_bert(model.describer.encoder, encoder.tensors)
+        first = spec.first_trained_layer
+        for own, imported in zip(model.describer.layers, model.encoder.layers[first:], strict=False):
+            nnx.update(own, nnx.state(imported, nnx.Param))
+    return split_parameters(model)
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef, catalog: CatalogArrays, optimizer: optax.GradientTransformation, config: Phase1Config
+) -> Callable[[TrainState, PlanningBatch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: PlanningBatch, catalog: CatalogArrays):
+        key, dropout = jax.random.split(state.key)
+
+        def loss_of(trainable: Parameters):
+            model = merge_parameters(graphdef, {**trainable, **state.params["frozen"]})
+            return planning_loss(model, catalog, batch, config, nnx.Rngs(dropout=dropout))
+
+        trainable = state.params["trainable"]
+        gradients, measurements = jax.grad(loss_of, has_aux=True)(trainable)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        measurements["gradient_norm"] = optax.global_norm(gradients)
+        params = {**state.params, "trainable": optax.apply_updates(trainable, updates)}
+        return TrainState(state.step + 1, params, opt_state, key), measurements
+
+    return lambda state, batch: step(state, batch, catalog)
+
+
+def make_evaluation(
+    graphdef: nnx.GraphDef,
+    arrays: CatalogArrays,
+    data: PlanningData,
+    spec: ModelSpec,
+    config: Phase1Config,
+    catalog: Catalog,
+) -> Callable[[TrainState], Mapping[str, float]]:
+    """Validation of a state: the loss's parts, greedy plans' node F1, link F1, accuracy, worker choice, and `score`.
+
+    `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers.
+    """
+
+    @jax.jit
+    def measure(params, batch: PlanningBatch, arrays: CatalogArrays) -> tuple[dict[str, jax.Array], DecodedPlans]:
+        model = merge_parameters(graphdef, {**params["trainable"], **params["frozen"]})
+        _, measurements = planning_loss(model, arrays, batch, config, None)
+        rows = batch.chosen.shape[0]
+        tokens, mask = batch.tokens[:rows], batch.mask[:rows]
+        lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
+        return measurements, decode(model, arrays, lower, mask, batch.preference, beam_size=1)
+
+    rows = config.batch_size
+    order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
+    batches = []
+    for start in range(0, len(order), rows):
+        indices = order[start : start + rows]
+        filled = np.array(indices + indices[-1:] * (rows - len(indices)))
+        weights = (np.arange(rows) < len(indices)).astype(np.float32)
+        padded = bucket_length(max(data.lengths[i] for i in indices), _BUCKET)
+        batches.append((indices, data.collate(filled, weights, padded)))
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        samples: list[PlanningSample] = []
+        plans: list[PredictedPlan] = []
+        for indices, batch in batches:
+            measurements, decoded = jax.device_get(measure(state.params, batch, arrays))
+            for name, value in measurements.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
+            for row, i in enumerate(indices):
+                samples.append(data.samples[i])
+                plans.append(_predicted(jax.tree.map(lambda x, row=row: x[row], decoded), catalog, spec))
+        scores = score_plans(samples, plans)
+        metrics = {name: total / len(samples) for name, total in sums.items()}
+        means = {name: float(np.mean(getattr(scores, name))) for name in ("node_f1", "link_f1", "accuracy")}
+        metrics |= means
+        judged = [means["node_f1"], means["link_f1"]]
+        if scores.selection_accuracy is not None:
+            metrics["selection_accuracy"] = scores.selection_accuracy
+            judged.append(scores.selection_accuracy)
+        return metrics | {"score": float(np.mean(judged))}
+
+    return evaluate
+
+
+def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec) -> PredictedPlan:
+    chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
+    n, threshold = len(chosen), spec.planner.graph_generator.threshold
+    edges = [(s, t) for s in range(n) for t in range(s + 1, n) if plan.edge_probabilities[s, t] >= threshold]
+    workers = (
+        tuple(catalog.workers[int(np.argmax(plan.worker_logp[j]))].id for j in range(n)) if catalog.workers else None
+    )
+    return PredictedPlan(
+        task_types=tuple(catalog.task_types[t].id for t in chosen),
+        dependencies=tuple(edges),
+        workers=workers,
+        valid=True,
+    )
+
+
+def _encoder(
+    config: RunConfig, samples: TrainingSamples
+) -> tuple[PretrainedEncoder | TextEncoderConfig, Tokenizer, str]:
+    """The pretrained encoder, or the sizes of one to train, with its tokenizer and a word on where it is from."""
+    settings = config.planner.encoder
+    if settings.weights != "none":
+        pretrained = load_pretrained(settings.weights)
+        return pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})"
+    texts = [s.instruction for s in samples.train] + [t.text for t in samples.catalog.task_types]
+    tokenizer = train_tokenizer(texts, settings.vocab_size)
+    sizes = TextEncoderConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=settings.hidden_size,
+        num_layers=settings.num_layers,
+        num_heads=settings.num_heads,
+        intermediate_size=settings.intermediate_size,
+        max_positions=settings.max_tokens,
+    )
+    return sizes, tokenizer, "trained from scratch"
+
+
+def _lay_out(
+    config: RunConfig,
+    spec: ModelSpec,
+    samples: TrainingSamples,
+    graphdef: nnx.GraphDef,
+    parameters: Parameters,
+    tokenizer: Tokenizer,
+    monitor: Monitor,
+) -> tuple[PlanningData, PlanningData]:
+    """Training and validation samples as arrays; frozen layers' outputs are computed here, once."""
+
+    @jax.jit
+    def lower(parameters: Parameters, ids: jax.Array, mask: jax.Array) -> jax.Array:
+        return merge_parameters(graphdef, parameters).lower(ids, mask)
+
+    def cached(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.asarray(lower(parameters, ids, mask))
+
+    def lay_out(part: Sequence[PlanningSample], name: str, step_texts: int) -> PlanningData:
+        preference: Preference = config.worker.preference
+        return PlanningData(
+            part,
+            samples.catalog,
+            tokenizer,
+            max_tokens=min(config.planner.encoder.max_tokens, spec.encoder.max_positions),
+            max_tasks=config.planner.decomposer.max_tasks,
+            default_preference=(preference.success, preference.cost, preference.latency),
+            lower=None if spec.embedding_is_trained else cached,
+            seed=config.seed,
+            step_texts_per_batch=step_texts,
+            progress=functools.partial(monitor.progress, f"encoding {name} texts"),
+        )
+
+    steps = 16 if config.training.phase1_supervised.step_text_loss_weight else 0
+    return lay_out(samples.train, "training", steps), lay_out(samples.validation, "validation", 0)
+
+
+def _group(path: tuple[str, ...]) -> str:
+    return ENCODER_GROUP if path[-1].startswith("encoder.") else PLANNER_GROUP
