@@ -76,13 +76,14 @@ def _landscape(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     clouds = np.clip(_fractal(width, height, rng) - 0.52, 0, 1) * 3.2 * np.clip(1 - y / 0.55, 0, 1)
     pixels = pixels + (250 - pixels) * np.clip(clouds, 0, 0.9)[..., None]
     pixels += _color(255, 240, 190) * (0.8 * np.exp(-((np.hypot(x - 1.0, y - 0.2) / 0.09) ** 2)))[..., None]
+    shade = _fractal(width, height, rng)
     for level, color in ((0.45, (120, 140, 170)), (0.53, (84, 112, 110)), (0.62, (58, 92, 62))):
         hill = y >= level + 0.22 * (_fractal(width, 4, rng)[0] - 0.5)
-        pixels[hill] = _color(*color) * (0.75 + 0.5 * _fractal(width, height, rng)[hill])[:, None]
+        pixels[hill] = _color(*color) * (0.75 + 0.5 * shade[hill])[:, None]
+        shade = np.roll(shade, (height // 3, width // 4), (0, 1))
     meadow = y > 0.74 + 0.02 * np.sin(9 * x)
     grain = rng.standard_normal((height, width), dtype=np.float32) * 9 * (0.4 + y)
-    shade = 0.65 + 0.6 * _fractal(width, height, rng)
-    pixels[meadow] = _color(92, 138, 54) * shade[meadow][:, None] + grain[meadow][:, None]
+    pixels[meadow] = _color(92, 138, 54) * (0.65 + 0.6 * shade[meadow])[:, None] + grain[meadow][:, None]
     wall = (x > 0.22) & (x < 0.42) & (y > 0.62) & (y < 0.79)
     roof = (y > 0.62 - 0.9 * (0.12 - np.abs(x - 0.32))) & (y < 0.62) & (np.abs(x - 0.32) < 0.12)
     boards, tiles = np.floor(y * 90) % 2 + 0 * x, np.floor(x * 140) % 2 + 0 * y

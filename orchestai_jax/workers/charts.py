@@ -94,12 +94,12 @@ def spectrogram_matplotlib(call: ToolCall) -> dict[str, Any]:
     mono = samples.mean(axis=1)
     size = min(1024, len(mono))
     step = max(size // 4, len(mono) // 4000, 1)  # long recordings get no more than about 4000 columns
-    frequencies, _, power = scipy.signal.spectrogram(mono, rate, nperseg=size, noverlap=max(0, size - step))
+    _, _, power = scipy.signal.spectrogram(mono, rate, nperseg=size, noverlap=max(0, size - step))
     columns = max(1, -(-power.shape[1] // 4000))
     level = 10 * np.log10(np.maximum(power[:, ::columns], 1e-14))
 
     def draw(axes: Axes) -> None:
-        extent = (0.0, len(mono) / rate, 0.0, float(frequencies[-1]))
+        extent = (0.0, len(mono) / rate, 0.0, rate / 2)
         top = float(level.max())
         mesh = axes.imshow(level, origin="lower", aspect="auto", extent=extent, vmin=top - 90, vmax=top, cmap="magma")
         axes.set_xlabel("time (s)")

@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from PIL import Image
 from orchestai_jax.workers import WorkerError
 from orchestai_jax.workers.documents import markdown_body
 
+BLOCKS = set(re.findall(r"\w+", "p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr a img table thead tbody tr th td"))
 VOID = {"br", "hr", "img", "meta"}
 
 
@@ -87,12 +89,10 @@ def test_nothing_of_the_source_is_run(attack):
 @settings(max_examples=50, deadline=None)
 @given(st.text(alphabet="ab \n#*_`-[](!)>|<1.&\"'\\\0", max_size=80))
 def test_any_text_gives_well_nested_blocks(text):
-    tags = check(
-        markdown_body(text).replace("<em>", "").replace("</em>", "").replace("<strong>", "").replace("</strong>", "")
-    )
-    assert {tag for tag, _ in tags} <= set(
-        "p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr a img br table thead tbody tr th td".split()
-    )  # noqa: E501, SIM905
+    body = markdown_body(text)
+    for tag in ("em", "strong"):  # emphasis may interleave in odd sources; browsers mend it
+        body = body.replace(f"<{tag}>", "").replace(f"</{tag}>", "")
+    assert {tag for tag, _ in check(body)} <= BLOCKS
 
 
 def test_the_sample_notes_have_every_kind_of_block(do, samples):

@@ -72,7 +72,7 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(WorkerError, match="cannot write 'a.txt': No space left"):
+    with pytest.raises(WorkerError, match=r"cannot write 'a\.txt': No space left"):
         write_output(context, "a.txt", half)
     assert list((tmp_path / "out").iterdir()) == []
     assert write_output(context, "a.txt", lambda path: path.write_text("one")) == "out/a.txt"
