@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
-from orchestai_jax.data import PlanningSample, load_samples, save_samples, split_by_hash
+from orchestai_jax.data import PlanningSample, load_samples, save_samples
 from orchestai_jax.evaluation import (
     PlanningReport,
     PlanningScores,
@@ -33,6 +33,7 @@ from orchestai_jax.evaluation import (
     score_plans,
 )
 from orchestai_jax.planner import Planner
+from orchestai_jax.training.supervised import load_training_samples
 
 FIGURES = ("node_f1", "link_f1", "accuracy", "coverage", "dag_validity")
 TARGETS = {"node_f1": 0.87, "link_f1": 0.65, "accuracy": 0.65, "coverage": 1.0, "dag_validity": 1.0}
@@ -76,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     configs = {seed: load_config(options.config, [*overrides, f"seed={seed}"]) for seed in options.seeds}
     config = configs[options.seeds[0]]
     test_file = options.test or pathlib.Path(str(config.data.train)).parent / "test.jsonl"
-    train, validation = training_samples(config)
+    loaded = load_training_samples(config)
+    train, validation = list(loaded.train), list(loaded.validation)
+    test_format = config.data.format
     if options.quick:
         config, configs, train, validation = shrink(configs, train, validation, options.workdir)
 
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     fit_s = time.perf_counter() - started
 
     console.print(f"test: {test_file.name}, opened once")
-    test = load_samples(test_file, config.data.format)[: 16 if options.quick else None]
+    test = load_samples(test_file, test_format, loaded.catalog)[: 16 if options.quick else None]
     texts = [s.instruction for s in test]
     baseline_scores = score_plans(test, baseline.plan_many(texts, embed_texts(texts, max_tokens=cut)))
     reports = []
@@ -151,14 +154,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     images = options.workdir if options.quick else ROOT / "docs" / "images"
     options.plot = options.plot or images / "planner_ultratool_curves.png"
     return options
-
-
-def training_samples(config: RunConfig) -> tuple[list[PlanningSample], list[PlanningSample]]:
-    """Training and validation samples as the training makes them."""
-    samples = load_samples(str(config.data.train), config.data.format)
-    if config.data.validation is not None:
-        return samples, load_samples(config.data.validation, config.data.format)
-    return split_by_hash(samples, config.data.validation_fraction)
 
 
 def shrink(

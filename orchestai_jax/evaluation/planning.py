@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestai_jax.data.sample import PlanningSample
-from orchestai_jax.workflow import Catalog, Reference, Task, Workflow, validate_workflow
+from orchestai_jax.workflow import Catalog, Workflow, validate_workflow
 
 Call = tuple[str, int]
 """A call inside a plan: its task type and which call of that type it is, from 0."""
@@ -181,18 +181,18 @@ def chain_links(task_types: Sequence[str]) -> tuple[tuple[int, int], ...]:
 def predicted_plan(workflow: Workflow, catalog: Catalog) -> PredictedPlan:
     """What of a workflow is scored. `valid` is whether `validate_workflow` finds nothing wrong with it.
 
-    A required argument that is left open is no fault here: arguments are scored apart from plans. An edge is an entry
-    of `depends_on` or a reference in an argument; edges that name no task are left out (the plan is not valid then).
+    A required argument that is left open is no fault here: arguments are scored apart from plans. Entries of
+    `depends_on` that name no task are left out (the plan is not valid then).
     """
     position: dict[str, int] = {}
     for i, task in enumerate(workflow.tasks):
         position.setdefault(task.id, i)
-    edges = {
-        (position[source], i): None
+    edges = [
+        (position[source], i)
         for i, task in enumerate(workflow.tasks)
-        for source in _needs(task)
+        for source in dict.fromkeys(task.depends_on)
         if source in position
-    }
+    ]
     return PredictedPlan(
         task_types=tuple(task.task_type for task in workflow.tasks),
         dependencies=tuple(edges),
@@ -244,11 +244,6 @@ def _selection_counts(sample: PlanningSample, plan: PredictedPlan) -> tuple[int,
         if worker is not None and call in chosen
     ]
     return len(labels), sum(chosen[call] == worker for call, worker in labels)
-
-
-def _needs(task: Task) -> tuple[str, ...]:
-    referenced = (a.task for a in task.arguments.values() if isinstance(a, Reference))
-    return tuple(dict.fromkeys((*task.depends_on, *referenced)))
 
 
 def _check_lengths(samples: Sequence[PlanningSample], plans: Sequence[PredictedPlan | None]) -> None:

@@ -46,6 +46,11 @@ def test_the_graph_generator_gets_text_tasks_and_catalog():
     assert list(got.predicted.link_f1) == pytest.approx([2 / 3, 2 / 3, 0])
 
 
+def test_a_chain_with_a_shortcut_is_no_chain():
+    shortcut = PlanningSample("s", "x", ("a", "b", "c"), ((0, 1), (1, 2), (0, 2)))
+    assert report_edges([shortcut, SAMPLES[0]], [(), ()]).n_linear == 1
+
+
 def test_a_cycle_is_no_graph():
     assert score_edges(SAMPLES[:1], [((0, 1), (1, 2), (2, 0))]).link_f1[0] == 0
 

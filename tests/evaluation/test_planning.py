@@ -205,7 +205,7 @@ def workflow(*tasks):
     return Workflow(instruction="do it", tasks=tasks)
 
 
-def test_predicted_plan_reads_tasks_workers_and_both_kinds_of_edges():
+def test_predicted_plan_reads_tasks_workers_and_edges():
     load, after = Task(id="t1", task_type="load"), Reference(task="t1", output="out")
     use = Task(id="t2", task_type="use", arguments={"text": after}, depends_on=("t1",))
     again = Task(id="t3", task_type="use", arguments={"text": after}, depends_on=("t1", "t2"))
