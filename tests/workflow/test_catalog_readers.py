@@ -61,6 +61,8 @@ def test_sealtools_takes_its_own_gold_plans(public_data):
         ("method", "string", True),
         ("sample", "string", True),
     ]
+    basketball = {p.name: (p.type, p.required) for p in catalog.task_type("getBasketballScore").parameters}
+    assert basketball["period"] == ("integer", False)
     assert [p.name for p in evidence.outputs] == ["analysis_results", "conclusion"]
     assert [p.name for p in catalog.task_type("validateInput").inputs] == ["input_2"]  # it has a parameter `input`
     references = 0
@@ -109,6 +111,14 @@ def test_nestful(public_data, spec, types, caplog):
         assert (fare.default, fare.enum) == ("Economy", ("Economy", "Economy extra", "Flexible"))
         origin = next(p for p in catalog.task_type("Buses.FindBus").parameters if p.name == "origin")
         assert (origin.required, origin.enum) == (True, None)
+
+
+def test_nestful_a_nested_list_of_required_fields_is_not_about_the_argument(tmp_path):
+    arguments = {"range": {"type": "object", "required": ["min"]}, "name": {"required": True}}
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps([{"name": "f", "arguments": arguments, "output_parameters": {}}]))
+    (only,) = load_catalog(path).task_types
+    assert [(p.name, p.required) for p in only.parameters] == [("range", False), ("name", True)]
 
 
 # Function schemas
@@ -212,6 +222,9 @@ def test_taskbench_parameters_and_a_graph_that_does_not_belong(tmp_path):
     links = [{"source": "book", "target": "book"}, {"source": "book", "target": "book"}]
     graph = write(tmp_path, {"links": links}, "graph.json")
     assert load_catalog(path, graph=graph).links == (Link(source="book", target="book"),)
+    two = {"task_types": [{"id": "book"}, {"id": "pay"}], "links": [{"source": "book", "target": "pay"}]}
+    own = load_catalog(write(tmp_path, two, "own.json"), graph=graph)  # a graph adds to the links that are there
+    assert own.links == (Link(source="book", target="pay"), Link(source="book", target="book"))
     graph = write(tmp_path, {"links": [{"source": "book", "target": "ghost"}]}, "graph.json")
     with pytest.raises(CatalogError, match=r"graph\.json does not belong to .*catalog\.json: .*'ghost'"):
         load_catalog(path, graph=graph)
