@@ -22,7 +22,7 @@ from orchestai_jax.workflow.catalog import Catalog
 _log = logging.getLogger(__name__)
 
 _TRIES_A_SAMPLE = 40
-_TRIES_A_SHAPE = 60
+_TRIES_A_SHAPE = 20
 """Attempts without success after which a shape counts as impossible for the catalog."""
 
 

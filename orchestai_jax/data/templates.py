@@ -29,8 +29,8 @@ class Templates(BaseModel):
             do: |
               (resize|scale) {image} to {width} pixels
               make {image} {width} pixels wide
-            short: [resize to {width} pixels]
-            thing: [a {width} pixel wide version of {image}]
+            short: ["resize to {width} pixels"]
+            thing: ["a {width} pixel wide version of {image}"]
             names: [the resized picture]
         values:                       # by task type and slot, by slot, or by data type; the first that is there counts
           resize_image.width: [320, {say: half a thousand, value: 500}]

@@ -25,7 +25,7 @@ def make_sample(
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        names = " -> ".join(f"{task_types[i]} ({i})" for i in reversed(error.args[1]))
+        names = " -> ".join(f"{task_types[i]} ({i})" for i in error.args[1])
         raise Located(None, entry.place, field).error(f"the tasks form a cycle: {names}") from None
     try:
         return PlanningSample(task_types=tuple(task_types), dependencies=unique, **fields)

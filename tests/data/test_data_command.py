@@ -1,0 +1,123 @@
+"""`orchestai data`: what it writes, prints and refuses."""
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from orchestai_jax.cli import build_app
+from orchestai_jax.data import load_samples
+
+CATALOG = {
+    "name": "small",
+    "task_types": [
+        {"id": name, "inputs": [{"name": "image", "type": "image"}], "outputs": [{"name": "image", "type": "image"}]}
+        for name in ("resize", "blur", "sharpen")
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(CATALOG))
+    rows = [
+        {"id": i, "user_request": f"do {i}", "task_nodes": [{"task": "blur"}], "task_links": []} for i in range(200)
+    ]
+    (tmp_path / "bench.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def call(*words):
+    return CliRunner().invoke(build_app(), ["data", *words])
+
+
+def test_prepare_splits_by_id_and_says_where(folder):
+    done = call("prepare", "bench.jsonl", "--format", "taskbench", "--out", "p", "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    train = load_samples(folder / "p/train.jsonl", "planning")
+    validation = load_samples(folder / "p/validation.jsonl", "planning")
+    assert (report["train"]["samples"], report["validation"]["samples"]) == (len(train), len(validation))
+    assert len(train) + len(validation) == 200
+    assert 5 < len(validation) < 40
+    table = call("prepare", "bench.jsonl", "--format", "taskbench", "--catalog", "catalog.yaml", "--out", "q")
+    assert table.exit_code == 0
+    assert "validation" in table.stdout
+
+
+def test_prepare_leaves_failed_runs_out_unless_told(folder):
+    targets = {"task_types": ["blur"], "model_selections": ["w"], "dependencies": []}
+    rows = [{"id": i, "instruction": f"x{i}", "targets": targets, "rewards": {"success": i % 2}} for i in range(10)]
+    (folder / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert json.loads(call("prepare", "runs.jsonl", "--format", "planning", "--json").stdout)["left_out"] == 5
+    loose = call("prepare", "runs.jsonl", "--format", "planning", "--json", "--min-success", "0")
+    assert json.loads(loose.stdout)["left_out"] == 0
+
+
+def test_prepare_does_not_write_over_its_source(folder):
+    call("prepare", "bench.jsonl", "--format", "taskbench", "--out", "p")
+    before = (folder / "p/train.jsonl").read_bytes()
+    refused = call("prepare", "p/train.jsonl", "--format", "planning", "--out", "p")
+    assert refused.exit_code == 2
+    assert "is the source itself" in refused.stderr
+    assert (folder / "p/train.jsonl").read_bytes() == before
+
+
+def test_inspect_prints_a_table_or_json(folder):
+    table = call("inspect", "bench.jsonl", "--format", "taskbench", "--catalog", "catalog.yaml")
+    assert table.exit_code == 0, table.output
+    assert "200" in table.stdout
+    assert "note: 2 task types of the catalog occur in no sample (resize, sharpen)" in table.stdout
+    report = json.loads(call("inspect", "bench.jsonl", "--format", "taskbench", "--json").stdout)
+    assert report["frequencies"] == {"blur": 200}
+
+
+def test_synthesize_writes_the_same_samples_for_the_same_seed(folder):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        done = call("synthesize", "catalog.yaml", "-n", "20", "--seed", seed, "--out", f"{name}.jsonl", "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["samples"] == 20
+    assert (folder / "a.jsonl").read_bytes() == (folder / "b.jsonl").read_bytes() != (folder / "c.jsonl").read_bytes()
+
+
+def test_synthesize_prints_samples_without_out_and_heeds_templates_and_shapes(folder):
+    templates = {"task_types": {"blur": {"do": ["SMUDGE {image}"]}}}
+    (folder / "t.yaml").write_text(yaml.safe_dump(templates))
+    done = call("synthesize", "catalog.yaml", "-n", "12", "--templates", "t.yaml", "--shapes", "chain=1")
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 12
+    assert all(len(row["targets"]["task_types"]) > 1 for row in rows)
+    assert any("smudge" in row["instruction"].lower() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["inspect", "gone.jsonl"], 2, "gone.jsonl: no such file"),
+        (["inspect", "bench.jsonl"], 2, "bench.jsonl:1: field `targets`: missing"),
+        (["inspect", "bench.jsonl", "--format", "csv"], 2, "csv"),
+        (["inspect", "bench.jsonl", "--graph", "g.json"], 2, "--graph goes with --catalog"),
+        (["prepare", "bench.jsonl", "--format", "taskbench", "--validation-fraction", "2"], 2, "validation-fraction"),
+        (["prepare", "bench.jsonl", "--format", "taskbench", "--out", "catalog.yaml"], 2, "cannot write"),
+        (["synthesize", "gone.yaml"], 2, "gone.yaml"),
+        (["synthesize", "catalog.yaml", "-n", "0"], 2, "-n"),
+        (["synthesize", "catalog.yaml", "--shapes", "ring=1"], 2, "`ring` is no shape"),
+        (["synthesize", "catalog.yaml", "--shapes", "dag=x"], 2, "`x` is no number"),
+        (["synthesize", "catalog.yaml", "--shapes", "dag=-1"], 2, "must not be negative"),
+        (["synthesize", "catalog.yaml", "--json"], 2, "--json prints a summary and needs --out"),
+    ],
+)
+def test_wrong_use_is_one_line_and_code_2(folder, words, code, message):
+    done = call(*words)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["prepare", "inspect", "synthesize"])
+def test_help_shows_examples(verb):
+    assert f"orchestai data {verb} " in call(verb, "--help").stdout.split("Examples:")[1]
