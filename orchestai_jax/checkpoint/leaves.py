@@ -103,8 +103,8 @@ def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
     """The descriptions, and the arrays as nested dicts of text keys, that training may go on without changing.
 
     Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays on
-    the CPU are copied: its buffers are shared with NumPy, and the next step is free to write into donated ones while
-    the save is still running.
+    the CPU are handed over as NumPy arrays, which orbax copies before it returns; JAX arrays there would share their
+    buffers with it until everything is written.
     """
     leaves: list[Leaf] = []
     nested: dict[str, Any] = {}
@@ -114,7 +114,7 @@ def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
             continue
         words = jax.random.key_data(array) if is_random_key(array) else array
         if not isinstance(words, jax.Array) or all(d.platform == "cpu" for d in words.devices()):
-            words = np.array(words)
+            words = np.asarray(words)
         put(nested, leaf, words)
     return leaves, nested
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import pathlib
 import shutil
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import orbax.checkpoint as ocp
@@ -207,19 +208,16 @@ class CheckpointStore:
             shutil.rmtree(path)
 
 
-class _failures:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def _failures(what: str) -> Iterator[None]:
     """Turns whatever a save raises into a CheckpointError that says what failed."""
-
-    def __init__(self, what: str):
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise CheckpointError(f"{self._what} ({reason[:300]}); check the disk's space and rights") from error
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{what} ({reason[:300]}); check the disk's space and rights") from error
 
 
 def _json(name: str, item: Any) -> str:

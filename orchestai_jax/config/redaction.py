@@ -46,7 +46,7 @@ class RedactingFilter(logging.Filter):
         record.msg, record.args = redact(record.getMessage()), None
         if record.exc_info and record.exc_info[0] is not None:
             # Formatters use exc_text where it is set; exc_info itself still holds the secret, so it goes.
-            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
             record.exc_info = None
         if record.exc_text:
             record.exc_text = redact(record.exc_text)

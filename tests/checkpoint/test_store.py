@@ -86,7 +86,7 @@ def test_a_moved_checkpoint_is_read(workdir, tmp_path):
 
 def test_state_may_change_while_it_is_saved(tmp_path):
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
-    host = np.zeros(1000)
+    host = np.zeros(2_000_000)
     with CheckpointStore(tmp_path / "c", keep_last=5) as store:
         x = jnp.zeros((1000, 100))
         for number in range(4):

@@ -150,7 +150,7 @@ def test_files_that_cannot_be_read(tmp_path):
         load_config(tmp_path)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.text(min_size=1).filter(lambda t: all(c.isprintable() for c in t)),
     train=st.text(min_size=1).filter(lambda t: all(c.isprintable() for c in t)),

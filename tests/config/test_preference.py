@@ -58,7 +58,7 @@ def test_each_weight_changes_the_choice():
     assert chosen(Preference.PRESETS["fast"]) == quick
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(*(st.floats(0, 1) for _ in range(3)), st.floats(0.1, 5), st.floats(0, 5), st.floats(0, 5))
 def test_utility(quality, cost, latency, a, b, c):
     preference = Preference(success=a, cost=b, latency=c)

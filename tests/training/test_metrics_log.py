@@ -58,7 +58,7 @@ def test_a_line_of_something_else_is_named(path):
         read_metrics(path)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(cut=st.integers(0, 400))
 def test_wherever_the_writer_died_whole_lines_are_read(cut):
     import pathlib

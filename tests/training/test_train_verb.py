@@ -1,0 +1,73 @@
+import json
+import pathlib
+import sys
+import types
+
+import pytest
+from typer.testing import CliRunner
+
+import orchestai_jax.cli
+from orchestai_jax.training import LoopResult, TrainingDivergedError, TrainingError, TrainingInterrupted
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Stands in for the training itself: notes how it is called, and does what it is told to."""
+    calls = types.SimpleNamespace(seen=[], raises=None)
+
+    def train_planner(config, workdir, resume):
+        calls.seen.append((config, workdir, resume))
+        if calls.raises is not None:
+            raise calls.raises
+        return LoopResult(best_step=8, best_metrics={"score": 0.75}, steps=16, stopped_early=True)
+
+    module = types.ModuleType("orchestai_jax.training.supervised")
+    module.train_planner = train_planner
+    monkeypatch.setitem(sys.modules, "orchestai_jax.training.supervised", module)
+    monkeypatch.setattr("orchestai_jax.config.set_up_logging", lambda level: calls.seen.append(level))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("name: small\ndata: {train: a.jsonl}\nsystem: {log_level: error}\n")
+    return calls
+
+
+def cli(*arguments):
+    return CliRunner().invoke(orchestai_jax.cli.build_app(), list(arguments))
+
+
+def test_arguments_arrive(calls):
+    result = cli("train", "run.yaml", "seed=3", "--workdir", "w", "planner.decomposer.max_tasks=4", "--resume")
+    assert result.exit_code == 0, result.output
+    config, workdir, resume = calls.seen[-1]
+    assert (config.seed, config.planner.decomposer.max_tasks) == (3, 4)
+    assert (workdir, resume) == (pathlib.Path("w"), True)
+    assert calls.seen[-2] == "error"
+    assert result.output.strip() == "w: 16 steps (stopped early), best at step 8: score 0.7500"
+
+
+def test_defaults_and_json(calls):
+    result = cli("train", "run.yaml", "--json")
+    config, workdir, resume = calls.seen[-1]
+    assert (config.name, workdir, resume) == ("small", pathlib.Path("runs/small"), False)
+    assert json.loads(result.output) == {
+        "workdir": "runs/small",
+        "best_step": 8,
+        "best_metrics": {"score": 0.75},
+        "steps": 16,
+        "stopped_early": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("raises", "code"),
+    [(TrainingInterrupted(7), 130), (TrainingError("not empty"), 2), (TrainingDivergedError("step 3: loss is nan"), 1)],
+)
+def test_exit_codes(calls, raises, code):
+    calls.raises = raises
+    assert cli("train", "run.yaml").exit_code == code
+
+
+def test_a_wrong_configuration_starts_nothing(calls):
+    result = cli("train", "run.yaml", "sed=3")
+    assert result.exit_code == 2
+    assert "did you mean seed?" in result.output
+    assert not [call for call in calls.seen if isinstance(call, tuple)]
