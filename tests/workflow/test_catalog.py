@@ -202,7 +202,8 @@ def test_another_encoding_is_named_with_its_line(tmp_path):
     path.write_bytes("name: x\n# fine\n# Größe\n".encode("latin-1"))
     with pytest.raises(CatalogError, match=r"latin\.yaml, line 3: byte 0xf6 is not UTF-8"):
         load_catalog(path)
-    path.write_bytes("name: Größe\n".encode("utf-8-sig"))
+    path = tmp_path / "marked.json"
+    path.write_bytes('{"name": "Größe"}'.encode("utf-8-sig"))  # with a byte order mark, as some editors write it
     assert load_catalog(path).name == "Größe"
 
 
