@@ -92,10 +92,16 @@ def best_worker(outcomes: WorkerOutcomes, task_type: str, preference: Preference
 
     Cost and time are divided by the highest among the candidates, see Preference.utility.
     """
+    gains = utilities(outcomes, task_type, preference)
+    return max(gains, key=lambda worker: gains[worker])
+
+
+def utilities(outcomes: WorkerOutcomes, task_type: str, preference: Preference) -> dict[str, float]:
+    """Worker → utility, in catalog order."""
     candidates = outcomes.of(task_type)
     dearest = max(f.cost for f in candidates) or 1.0
     slowest = max(f.seconds for f in candidates) or 1.0
-    return max(candidates, key=lambda f: preference.utility(f.quality, f.cost / dearest, f.seconds / slowest)).worker
+    return {f.worker: preference.utility(f.quality, f.cost / dearest, f.seconds / slowest) for f in candidates}
 
 
 def cheapest_worker(outcomes: WorkerOutcomes, task_type: str) -> str:
