@@ -40,7 +40,7 @@ _CUES = (
     ("sort by", re.compile(r"\b(?:sort|order|rank|arrang)\w*\s(?:\w+\s){0,3}by\b")),
     ("group by", re.compile(r"\b(?:group|aggregat|broken down|split|break down)\w*\s(?:\w+\s){0,3}by\b")),
     ("by", re.compile(r"\bby\b")),
-    ("per", re.compile(r"\b(?:per|for each|for every|in each|of each|within each|across)\b")),
+    ("per", re.compile(r"\b(?:per|for each|for every|in each|of each|within each|across|each|every)\b")),
     ("over", re.compile(r"\b(?:over|against|versus|vs\.?|as a function of|depending on)(?!\w)")),
     ("on", re.compile(r"\bon\b(?! (?:the )?[xy]\b)")),
     ("using", re.compile(r"\b(?:using|via|based on|according to|in order of|matching|through)\b")),
@@ -65,7 +65,7 @@ _BEFORE_CUES = (
 )
 _LIST_CUES = re.compile(
     r"\b(?:columns|fields)\b|\b(?:keep|select|pick|choose|extract|retain|take|leave|want|need|show)\s(?:me\s)?(?:only|just)\b"
-    r"|\b(?:only|just)\s(?:keep|select|pick|choose|retain)\b|\b(?:keep|select|pick|choose|retain)\b"
+    r"|\b(?:only|just)\s(?:keep|select|pick|choose|retain)\b|\b(?:keep|select|pick|choose|retain|only|just)\b"
 )
 
 
@@ -100,6 +100,8 @@ def find_columns(reading: Reading) -> list[ColumnMention]:
         if count >= MAX_MENTIONS:
             break
         column_list = _list_after(reading, match.end())
+        if column_list is not None and match.group() in ("only", "just") and len(column_list.names) < 2:
+            continue
         if column_list is None and match.group().lower() in ("columns", "fields"):
             column_list = _list_before(reading, match.start())
         if column_list is not None:

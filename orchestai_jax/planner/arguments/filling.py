@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 
 from orchestai_jax.planner.arguments.clauses import align
-from orchestai_jax.planner.arguments.fitting import inputs_of
 from orchestai_jax.planner.arguments.reading import read
 from orchestai_jax.planner.arguments.references import PortFiller, task_id
 from orchestai_jax.planner.arguments.traits import traits
@@ -83,7 +82,7 @@ def fill_arguments(
         filled.update(
             (p.name, Value(value=v))
             for p in task_type.parameters
-            if (v := parameters.values[task].get(p.name)) is not None and p.name not in filled
+            if (v := parameters.values[task].get(p.name)) is not None
         )
         if not task_type.inputs:
             filled.update(_by_reference(task, types, sorted(i for i, j in ports.edges if j == task), filled))
@@ -116,10 +115,9 @@ def _must_be_given(parameter: Parameter) -> bool:
 def _open(types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Reference]]) -> tuple[tuple[int, str], ...]:
     left: list[tuple[int, str]] = []
     for task, task_type in enumerate(types):
-        ports = inputs_of(task_type)
-        names = [p.name for p in ports.values() if p.required]
-        names += [p.name for p in task_type.parameters if _must_be_given(p) and p.name not in ports]
-        left += [(task, name) for name in dict.fromkeys(names) if name not in arguments[task]]
+        names = [p.name for p in task_type.inputs if p.required]
+        names += [p.name for p in task_type.parameters if _must_be_given(p)]
+        left += [(task, name) for name in names if name not in arguments[task]]
     return tuple(left)
 
 
@@ -131,7 +129,7 @@ def _by_reference(
     open_parameters = [p for p in types[task].parameters if _must_be_given(p) and p.name not in filled]
     pairs = []
     for producer in producers:
-        for output in {o.name: o for o in types[producer].outputs}.values():
+        for output in types[producer].outputs:
             said = content_stems(f"{output.name} {output.description}")
             for k, parameter in enumerate(open_parameters):
                 if may_fill(output.type, parameter):

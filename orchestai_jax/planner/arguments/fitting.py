@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchestai_jax.planner.arguments.lexicon import DATA_NOUNS
 from orchestai_jax.planner.arguments.words import content_stems, stem
 from orchestai_jax.workflow.catalog import ANY, Port, TaskType, types_fit
@@ -33,16 +31,15 @@ def file_fit(data_type: str, port: Port) -> float:
 
 
 def inputs_of(task_type: TaskType) -> dict[str, Port]:
-    """Input ports by name (of two that are called the same the later counts, as in validation)."""
+    """Input ports by name."""
     return {port.name: port for port in task_type.inputs}
 
 
 def best_output(task_type: TaskType, port: Port) -> tuple[float, Port] | None:
     """The output of a task type that suits a port best: (fit, output), None where no type fits."""
-    outputs: Mapping[str, Port] = {o.name: o for o in task_type.outputs}
     wanted = content_stems(f"{port.name} {port.description}")
     best: tuple[float, Port] | None = None
-    for output in outputs.values():
+    for output in task_type.outputs:
         if not types_fit(output.type, port.type):
             continue
         fit = 3.0 if output.type == port.type else 1.0 if ANY in (output.type, port.type) else 2.0

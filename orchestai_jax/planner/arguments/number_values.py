@@ -12,8 +12,8 @@ from orchestai_jax.planner.arguments.traits import Traits, counterpart
 from orchestai_jax.planner.arguments.words import stem, stem_set
 from orchestai_jax.workflow.catalog import Parameter
 
-_SMALLER = stem_set("smaller reduce shrink decrease less lower scale-down downscale")
-_LARGER = stem_set("larger bigger enlarge increase grow more upscale")
+_SMALLER = stem_set("smaller reduce shrink decrease less lower down downscale")
+_LARGER = stem_set("larger bigger enlarge increase grow more up upscale")
 _TOP = word_set("top first best limit only most main leading")
 _COUNTER = re.compile(r"counter[\s-]?clockwise|anti[\s-]?clockwise|to the left|leftwards?", re.I)
 _BELOW = re.compile(r"\bbelow\b", re.I)

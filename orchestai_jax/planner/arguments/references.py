@@ -365,5 +365,5 @@ class PortFiller:
         own = result_words(self.types[task])
         named = next((w.start for w in words if w.stem in self._distinctive[producer] and w.stem not in own), None)
         pronoun = next((w.start for w in words if w.text in _ONE), None)
-        at = named if named is not None else pronoun
-        return (-1 if at is None else at), producer
+        places = (named, pronoun, self.alignment.anchors[producer])
+        return next((p for p in places if p is not None), -1), producer

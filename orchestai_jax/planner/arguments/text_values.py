@@ -22,10 +22,10 @@ _FILLERS = word_set(
     "instances of term name mention mentions"
 )
 _CUES: dict[str, frozenset[str]] = {
-    "title": word_set("title titled entitled heading headed headline"),
+    "title": word_set("title titled entitled heading headed headline called named"),
     "name": word_set("name named called call filename"),
     "label": word_set(
-        "saying says say reading reads label labelled labeled text watermark caption stamp word words mark marked"
+        "saying with says say reading reads label labelled labeled text watermark caption stamp word words mark marked"
     ),
     "find": word_set("find word phrase replace remove delete occurrences occurrence every all string term search"),
     "replacement": word_set("with by replacement"),
@@ -120,7 +120,7 @@ def text_candidates(
                 score = _mention_score(reading, item, parameter, wanted, cues)
                 if score is not None:
                     yield score, item.text, item.start
-            elif item.text in cues and wanted.text in ("label", "any"):
+            elif item.text in cues and wanted.text:
                 run = _capitalised(reading, index, item.end)
                 if run is not None:
                     yield 2.0, run[0], run[1]
@@ -136,7 +136,8 @@ def _cues(parameter: Parameter, wanted: Traits) -> frozenset[str]:
     name = parameter.name.lower()
     own = frozenset(w for w in re.findall(r"[a-z]+", name) if w not in STOP_WORDS)
     kind = next((k for k in ("title", "name") if k in own), wanted.text)
-    return own | _CUES.get(kind, frozenset())
+    said = word_set(parameter.description.lower()) - STOP_WORDS if kind == "label" else frozenset()
+    return own | said | _CUES.get(kind, frozenset())
 
 
 def _mention_score(

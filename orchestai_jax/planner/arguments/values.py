@@ -11,6 +11,7 @@ from orchestai_jax.planner.arguments.choices import find_boolean, find_choice
 from orchestai_jax.planner.arguments.clauses import Alignment
 from orchestai_jax.planner.arguments.columns import ColumnMention, find_columns
 from orchestai_jax.planner.arguments.conditions import Condition, find_conditions
+from orchestai_jax.planner.arguments.lexicon import word_set
 from orchestai_jax.planner.arguments.mentions import Mention
 from orchestai_jax.planner.arguments.number_values import number_score
 from orchestai_jax.planner.arguments.reading import Reading
@@ -22,7 +23,14 @@ from orchestai_jax.workflow.catalog import Parameter, TaskType
 STRONG, WEAK = 2.0, 1.0
 """Scores from which a value is taken: before the input ports are filled, and after."""
 
+NUMERIC = ("integer", "number")
+
 _MAX_WORDS = 2000
+_INVERSE = {">": "<=", "<=": ">", "<": ">=", ">=": "<", "==": "!=", "!=": "=="}
+_REMOVING = word_set(
+    "drop dropping remove removing exclude excluding delete deleting discard discarding omit omitting skip"
+)
+_KEEPING = word_set("keep keeping retain only select show want give get filter find")
 _COLUMN_SCORES: dict[str, dict[str, float]] = {
     "sort by": {"sort": 4.0, "any": 2.0},
     "group by": {"group": 4.0, "x": 2.0},
@@ -62,11 +70,7 @@ class ParameterFiller:
         self.reading, self.alignment, self.types = reading, alignment, types
         self.values: list[dict[str, Any]] = [{} for _ in types]
         self.used: set[Hashable] = set()
-        # An input of the same name hides a parameter, as it does for validation.
-        self._parameters = [
-            [p for p in {p.name: p for p in t.parameters}.values() if p.name not in {i.name for i in t.inputs}]
-            for t in types
-        ]
+        self._parameters = [t.parameters for t in types]
         self._weak: list[Candidate] = []
 
     def fill_strong(self) -> None:
@@ -138,12 +142,13 @@ class ParameterFiller:
             yield from self._columns(task, parameter, wanted)
         elif parameter.type == "path":
             yield from self._paths(task, parameter)
-        elif parameter.type in ("integer", "number"):
+        elif parameter.type in NUMERIC:
             yield from self._numbers(task, parameter, wanted)
         elif parameter.type in ("string", "url", "any"):
             for score, value, position in text_candidates(self.reading, parameter, wanted, self._spans(task)):
                 key = ("mention", position)
-                yield Candidate(score - self._far(task, position) / 2, task, parameter.name, (key,), value)
+                near = max(score - self._far(task, position) / 2, min(score, WEAK))
+                yield Candidate(near, task, parameter.name, (key,), value)
             if parameter.type == "any":
                 yield from self._numbers(task, parameter, wanted)
 
@@ -192,17 +197,22 @@ class ParameterFiller:
     def _stray_numbers(self) -> Iterator[Candidate]:
         """Numbers with a telling unit or name that no task of their own clause wanted."""
         left = [m for m in self.reading.mentions if m.kind == "number" and ("mention", m.start) not in self.used]
+        wanting = {t for t, parameters in enumerate(self._parameters) if any(p.type in NUMERIC for p in parameters)}
         for task in range(len(self.types)):
             for parameter in self._parameters[task]:
-                if parameter.type not in ("integer", "number") or parameter.name in self.values[task]:
+                if parameter.type not in NUMERIC or parameter.name in self.values[task]:
                     continue
                 wanted = traits(parameter, self.types[task])
                 for mention in left:
                     if wanted.condition or self._owned(task, mention.start):
                         continue
                     scored = number_score(self.reading, mention, parameter, wanted)
-                    if scored is not None and scored[0] >= STRONG + 1.5:
-                        yield Candidate(scored[0] - 2, task, parameter.name, (("mention", mention.start),), scored[1])
+                    # Where the clause's own tasks take no number at all, less of a sign will do.
+                    owners = self.alignment.owners[self.alignment.clause_at(mention.start)]
+                    if scored is not None and scored[0] >= (STRONG + 1.5 if owners & wanting else STRONG):
+                        yield Candidate(
+                            max(scored[0] - 2, WEAK), task, parameter.name, (("mention", mention.start),), scored[1]
+                        )
 
     def _mentions(self, task: int, kind: str) -> list[Mention]:
         return [m for m in self.reading.mentions if m.kind == kind and self._owned(task, m.start)]
@@ -231,13 +241,18 @@ class ParameterFiller:
 
     def _apply(self, task: int, condition: Condition) -> None:
         filled: dict[str, Any] = {}
+        operator = condition.operator
+        if self._removes(condition) and "keep" in self.types[task].description.lower():
+            if operator not in _INVERSE:
+                return  # `drop what contains x` cannot be said with an operator that keeps
+            operator = _INVERSE[operator]
         for parameter in self._parameters[task]:
             wanted = traits(parameter, self.types[task])
             if wanted.condition == "operator":
                 if parameter.enum is None:
-                    filled[parameter.name] = condition.operator
+                    filled[parameter.name] = operator
                     continue
-                entry = next((e for e in parameter.enum if canonical_operator(e) == condition.operator), None)
+                entry = next((e for e in parameter.enum if canonical_operator(e) == operator), None)
                 if entry is None:
                     return  # this task type cannot compare so
                 filled[parameter.name] = entry
@@ -253,6 +268,16 @@ class ParameterFiller:
         self.used.update(("mention", m.start) for m in inside)
         self.used.add(("mention", condition.value_start))
         self.used.add(("column", condition.start))
+
+    def _removes(self, condition: Condition) -> bool:
+        """Whether the rows that meet the condition are to go: `drop all rows with a price below 2`."""
+        before = [w.text for w in self.reading.words_before(condition.start, 10)]
+        for k, word in enumerate(before):
+            if word in _REMOVING or (word == "out" and before[k + 1 : k + 2] in (["filter"], ["leave"], ["throw"])):
+                return True
+            if word in _KEEPING:
+                return False
+        return False
 
     def _fill_replacements(self) -> None:
         pairs = None
