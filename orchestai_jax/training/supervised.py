@@ -165,7 +165,8 @@ def initial_parameters(
         first = spec.first_trained_layer
         for own, imported in zip(model.describer.layers, model.encoder.layers[first:], strict=False):
             nnx.update(own, nnx.state(imported, nnx.Param))
-    return split_parameters(model)
+    graphdef, parameters = split_parameters(model)
+    return graphdef, {name: jnp.array(value) for name, value in parameters.items()}  # own buffers, fit for donation
 
 
 def make_train_step(

@@ -1,0 +1,85 @@
+"""Layers against independent computations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from orchestai_jax.nn import DecoderBlock, EncoderBlock, MultiHeadAttention
+from orchestai_jax.nn.graph import GCNLayer
+
+
+def test_attention_equals_float64_numpy_and_ignores_masked_keys():
+    layer = MultiHeadAttention(8, 2, rngs=nnx.Rngs(0))
+    random = np.random.default_rng(0)
+    queries, context = random.normal(size=(2, 3, 8)), random.normal(size=(2, 5, 8))
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
+
+    def linear(module, x):
+        return x @ np.asarray(module.kernel[...], np.float64) + np.asarray(module.bias[...], np.float64)
+
+    q, k, v = linear(layer.query, queries), linear(layer.key, context), linear(layer.value, context)
+    wanted = np.zeros((2, 3, 8))
+    for b in range(2):
+        for h in range(2):
+            part = slice(4 * h, 4 * h + 4)
+            scores = q[b, :, part] @ k[b, :, part].T / 2.0
+            scores = np.exp(scores) * mask[b]
+            wanted[b, :, part] = scores / scores.sum(-1, keepdims=True) @ v[b, :, part]
+    got = layer(jnp.asarray(queries, jnp.float32), jnp.asarray(context, jnp.float32), jnp.asarray(mask)[:, None, :])
+    np.testing.assert_allclose(got, linear(layer.out, wanted), atol=2e-6)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="3 does not divide 8"):
+        MultiHeadAttention(8, 3, rngs=nnx.Rngs(0))
+
+
+def test_decoder_steps_equal_the_whole_pass():
+    block = DecoderBlock(8, 2, 16, rngs=nnx.Rngs(1))
+    x = jax.random.normal(jax.random.key(0), (2, 4, 8))
+    context = jax.random.normal(jax.random.key(1), (2, 5, 8))
+    mask = jnp.array([[True] * 5, [True] * 3 + [False] * 2])
+    whole = block(x, context, mask)
+    cross = block.cross_attention.keys_values(context)
+    cache = jnp.zeros((2, 4, 2, 4)), jnp.zeros((2, 4, 2, 4))
+    steps = []
+    for position in range(4):
+        out, cache = block.step(x[:, position : position + 1], jnp.array(position), cache, cross, mask)
+        steps.append(out)
+    np.testing.assert_allclose(jnp.concatenate(steps, axis=1), whole, atol=1e-5)
+
+
+def test_decoder_sees_nothing_of_what_comes_later():
+    block = DecoderBlock(8, 2, 16, rngs=nnx.Rngs(1))
+    x = jax.random.normal(jax.random.key(0), (1, 4, 8))
+    context, mask = jnp.ones((1, 2, 8)), jnp.ones((1, 2), bool)
+    changed = x.at[:, 3].add(5.0)
+    np.testing.assert_array_equal(block(x, context, mask)[:, :3], block(changed, context, mask)[:, :3])
+
+
+def test_dropout_acts_only_with_a_key():
+    block = EncoderBlock(8, 2, 16, dropout=0.5, rngs=nnx.Rngs(0))
+    x, mask = jnp.ones((1, 3, 8)) * jnp.arange(8), jnp.ones((1, 3), bool)
+    np.testing.assert_array_equal(block(x, mask), block(x, mask))
+    assert not np.allclose(block(x, mask), block(x, mask, rngs=nnx.Rngs(dropout=3)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_gcn_equals_the_formula_in_float64(seed):
+    random = np.random.default_rng(seed)
+    layer = GCNLayer(3, 4, rngs=nnx.Rngs(seed))
+    nodes = random.normal(size=(2, 5, 3))
+    adjacency = random.uniform(size=(2, 5, 5)) * (random.uniform(size=(2, 5, 5)) < 0.4)
+    adjacency[:, np.arange(5), np.arange(5)] = 0
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
+    weights = np.asarray(layer.linear.kernel[...], np.float64)
+    wanted = np.zeros((2, 5, 4))
+    for b in range(2):
+        n = mask[b].sum()
+        looped = adjacency[b, :n, :n] + np.eye(n)
+        degree = np.diag(looped.sum(axis=0) ** -0.5)
+        wanted[b, :n] = (degree @ looped @ degree).T @ nodes[b, :n] @ weights
+    got = layer(*(jnp.asarray(x, jnp.float32) for x in (nodes, adjacency)), jnp.asarray(mask))
+    np.testing.assert_allclose(got, wanted, atol=2e-6)

@@ -1,0 +1,96 @@
+"""The supervised loss: each weight acts, padding does not, the penalty is zero exactly on DAGs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from orchestai_jax.config import Phase1Config
+from orchestai_jax.planner.graph_generator import acyclicity_penalty
+from orchestai_jax.planner.loss import PlanningBatch, planning_loss
+from orchestai_jax.planner.model import merge_parameters
+
+
+@pytest.fixture(scope="module")
+def batch():
+    random = np.random.default_rng(0)
+    return PlanningBatch(
+        tokens=jnp.asarray(random.integers(5, 60, (5, 16))),
+        mask=jnp.ones((5, 16), bool),
+        chosen=jnp.array([[0, 1, 5], [2, 5, 5], [2, 4, 1]]),
+        edges=jnp.zeros((3, 3, 3)).at[0, 0, 1].set(1).at[2, 0, 1].set(1).at[2, 1, 2].set(1),
+        workers=jnp.array([[1, 2, -1], [0, -1, -1], [0, 2, 2]]),
+        complexity=jnp.array([[0.2, 0.9, -1], [0.5, -1, -1], [-1.0, -1, -1]]),
+        preference=jnp.tile(jnp.array([1, 0.25, 0.25]), (3, 1)),
+        weights=jnp.ones(3),
+        step_task_types=jnp.array([3, 4]),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _loss(graphdef, parameters, arrays, batch, config):
+    return planning_loss(merge_parameters(graphdef, parameters), arrays, batch, config, None)
+
+
+WEIGHTS = {
+    "label_loss_weight": "label_loss",
+    "decomposer_loss_weight": "decision_loss",
+    "edge_loss_weight": "edge_loss",
+    "lambda_dag": "cycle_penalty",
+    "worker_loss_weight": "worker_loss",
+    "complexity_loss_weight": "complexity_loss",
+    "step_text_loss_weight": "step_text_loss",
+}
+
+
+def test_each_weight_adds_its_part(tiny, batch):
+    _, graphdef, parameters, arrays, *_ = tiny
+    for weight, part in WEIGHTS.items():
+        alone = Phase1Config.model_validate({name: 2.0 if name == weight else 0.0 for name in WEIGHTS})
+        loss, parts = _loss(graphdef, parameters, arrays, batch, alone)
+        assert float(parts[part]) > 0
+        np.testing.assert_allclose(loss, 2 * parts[part], rtol=1e-6)
+
+
+def test_a_row_of_weight_zero_counts_for_nothing(tiny, batch):
+    _, graphdef, parameters, arrays, *_ = tiny
+    weights = jnp.array([1.0, 1.0, 0.0])
+    other = batch.replace(chosen=batch.chosen.at[2].set(jnp.array([3, 0, 5])), workers=batch.workers.at[2].set(-1))
+    results = [
+        _loss(graphdef, parameters, arrays, b.replace(weights=weights), Phase1Config())[1] for b in (batch, other)
+    ]
+    for name in results[0]:
+        np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-5, err_msg=name)
+
+
+def test_untrained_decisions_cost_the_logarithm_of_the_choices(tiny, batch):
+    """With every scale at zero all allowed choices are equally likely: log of their number."""
+    _, graphdef, parameters, arrays, *_ = tiny
+    flat = {k: jnp.zeros_like(v) if k.endswith(("scale", "_weight", "bias")) else v for k, v in parameters.items()}
+    _, parts = _loss(graphdef, flat, arrays, batch, Phase1Config())
+    choices = [6, 5, 4, 6, 5, 6, 5, 4, 3]  # 5 types and stop, less those used, at each decision of the three plans
+    np.testing.assert_allclose(parts["decision_loss"], np.mean(np.log(choices)), rtol=1e-5)
+
+
+def test_a_gold_plan_that_repeats_a_type_stays_finite(tiny, batch):
+    _, graphdef, parameters, arrays, *_ = tiny
+    repeated = batch.replace(chosen=batch.chosen.at[0].set(jnp.array([0, 0, 1])))
+    loss, _ = _loss(graphdef, parameters, arrays, repeated, Phase1Config())
+    assert float(loss) < 1e3
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+def test_penalty_is_zero_exactly_on_dags(n):
+    random = np.random.default_rng(n)
+    order = random.permutation(n)
+    dag = np.triu(random.uniform(0.5, 1, (n, n)), 1)[order][:, order]
+    mask = jnp.ones((1, n), bool)
+    np.testing.assert_allclose(acyclicity_penalty(jnp.asarray(dag)[None], mask), 0, atol=1e-5)
+    if n > 1:
+        ring = np.roll(np.eye(n), 1, axis=1) * 0.9
+        assert float(acyclicity_penalty(jnp.asarray(ring)[None], mask)[0]) > 1e-4
+        assert float(acyclicity_penalty(jnp.asarray(ring)[None], mask.at[0, 0].set(False))[0]) == pytest.approx(
+            0, abs=1e-5
+        )
