@@ -137,12 +137,12 @@ def test_sealtools_mentions_of_earlier_responses_are_dependencies(tmp_path, capl
     row = seal(
         ("first", {"n": 1}, ["API_call_0", "API_call_1"]),
         ("second", {"x": "API_call_1", "y": ["see API_call_0"]}, ["API_call_2"]),
-        ("third", {"x": "API_call_3", "z": "API_call_12"}, ["API_call_3"]),
+        ("third", {"x": "API_call_3", "z": "API_call_12", "t": {"a": "of API_call_2"}}, ["API_call_3"]),
     )
     path = write_lines(tmp_path, row)
     with caplog.at_level(logging.WARNING):
         [sample] = load_samples(path, "sealtools")
-    assert sample.dependencies == ((0, 1),)
+    assert sample.dependencies == ((0, 1), (1, 2))
     assert sample.arguments[1] == {"x": {"task": 0, "output": "API_call_1"}, "y": {"value": ["see API_call_0"]}}
     assert sample.arguments[2]["z"] == {"value": "API_call_12"}
     assert "2 mentions" in caplog.text
@@ -177,7 +177,7 @@ def write_array(tmp_path, *rows):
     return path
 
 
-def test_nestful_references_are_dependencies_money_is_not_and_the_result_is_dropped(tmp_path):
+def test_nestful_references_are_dependencies_money_is_not_and_the_result_is_dropped(tmp_path, caplog):
     row = nest(
         ("a", {"price": "$100-$200", "cost": "$5.00$"}, "var1"),
         ("b", {"x": "$var1.total$", "y": {"deep": ["id $var1.id$"]}}, "var2"),
@@ -185,6 +185,7 @@ def test_nestful_references_are_dependencies_money_is_not_and_the_result_is_drop
         ("var_result", {"z": "$var9$"}, None),
     )
     [sample] = load_samples(write_array(tmp_path, row), "nestful")
+    assert caplog.text == ""
     assert sample.id == "nest-data-0"
     assert sample.task_types == ("a", "b", "c")
     assert sample.dependencies == ((0, 1), (1, 2), (0, 2))

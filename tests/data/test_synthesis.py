@@ -243,6 +243,14 @@ def test_a_value_may_set_several_parameters():
     assert given == entry["set"]
 
 
+def test_a_line_that_leaves_a_required_parameter_out_is_not_used():
+    lines = {"do": ["enlarge {image}", "resize {image} to {width}"]}
+    samples = make(templates=parse_templates({"task_types": {"resize": lines}}), n=80)
+    worded = [s.step_texts[i] for s in samples for i, t in enumerate(s.task_types) if t == "resize"]
+    assert worded
+    assert all(text.startswith("resize") for text in worded)
+
+
 def test_polite_and_paraphrase_change_the_wording():
     plain = make(templates=TEMPLATES, n=100, polite=0.0, paraphrase=0.0)
     assert not any("ould you" in s.instruction or "blur the photo" in s.instruction for s in plain)
