@@ -30,7 +30,7 @@ from orchestai_jax.evaluation import (
     report_edges,
 )
 from orchestai_jax.planner import Planner
-from orchestai_jax.workflow import Catalog, load_catalog, save_catalog
+from orchestai_jax.workflow import Catalog, Port, TaskType, load_catalog, save_catalog
 
 HELD_OUT = 0.25
 """Share of NESTFUL's glaive that is a test set."""
@@ -127,12 +127,24 @@ def read_sealtools(folder: pathlib.Path) -> EdgeData:
 
 
 def read_nestful(folder: pathlib.Path) -> EdgeData:
-    """Trained on glaive minus a hash split."""
-    glaive, sgd = (load_catalog(folder / "nestful" / f"{n}-spec.json", format="nestful") for n in ("glaive", "sgd"))
-    samples = load_samples(folder / "nestful" / "glaive-data.json", "nestful", glaive)
-    train, held_out = split_by_hash(samples, HELD_OUT, salt="nestful-test")
-    test = load_samples(folder / "nestful" / "sgd-data.json", "nestful", sgd)
-    return EdgeData("nestful", train, glaive, (TestSet("glaive_held_out", held_out, glaive), TestSet("sgd", test, sgd)))
+    """Trained on glaive minus a hash split. The published specs lack some of the APIs that the samples call."""
+    loaded = {}
+    for name in ("glaive", "sgd"):
+        samples = load_samples(folder / "nestful" / f"{name}-data.json", "nestful")
+        spec = load_catalog(folder / "nestful" / f"{name}-spec.json", format="nestful")
+        loaded[name] = samples, with_undeclared(spec, samples)
+    (glaive, catalog), (sgd, other) = loaded["glaive"], loaded["sgd"]
+    train, held_out = split_by_hash(glaive, HELD_OUT, salt="nestful-test")
+    tests = (TestSet("glaive_held_out", held_out, catalog), TestSet("sgd", sgd, other))
+    return EdgeData("nestful", train, catalog, tests)
+
+
+def with_undeclared(catalog: Catalog, samples: Sequence[PlanningSample]) -> Catalog:
+    """The catalog and, known by name alone, each task type of the samples that it does not declare."""
+    names = dict.fromkeys(t for s in samples for t in s.task_types if t not in catalog.index)
+    anything = (Port(name="input", required=False),)
+    undeclared = tuple(TaskType(id=name, inputs=anything) for name in names)
+    return Catalog(name=catalog.name, task_types=(*catalog.task_types, *undeclared), links=catalog.links)
 
 
 def only_used(catalog: Catalog, samples: Sequence[PlanningSample]) -> Catalog:
