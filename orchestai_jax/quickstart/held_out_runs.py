@@ -7,7 +7,9 @@ import base64
 import csv
 import dataclasses
 import io
+import itertools
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +164,11 @@ def exhibit(title: str, value: Any, root: Path) -> dict[str, Any]:
         return {**entry, "kind": "sound", "content": _data_uri("audio/wav", path.read_bytes())}
     if suffix in (".csv", ".tsv"):
         return {**entry, "kind": "table", "content": _rows(path)}
-    if suffix in (".txt", ".md", ".jsonl", ".json"):
+    if suffix == ".jsonl":
+        return {**entry, "kind": "table", "content": _json_rows(path)}
+    if suffix == ".zip":
+        return {**entry, "kind": "text", "content": "\n".join(_packed(path))}
+    if suffix in (".txt", ".md", ".json"):
         return {**entry, "kind": "text", "content": _shortened(path.read_text(encoding="utf-8", errors="replace"))}
     return {**entry, "kind": "file", "content": None}
 
@@ -186,7 +192,19 @@ def _picture(path: Path) -> str:
 def _rows(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="", errors="replace") as file:
         rows = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        return [row for row, _ in zip(rows, range(_MAX_ROWS + 1), strict=False)]
+        return list(itertools.islice(rows, _MAX_ROWS + 1))
+
+
+def _json_rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in itertools.islice(file, _MAX_ROWS)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [names, *([str(row.get(name, "")) for name in names] for row in rows)]
+
+
+def _packed(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [f"{entry.filename}  {entry.file_size} bytes" for entry in archive.infolist()]
 
 
 def _shortened(text: str) -> str:

@@ -102,7 +102,7 @@ def exhibit_figure(entry: Mapping[str, Any]) -> str:
     elif kind == "text":
         shown = f"<pre>{html.escape(content)}</pre>"
     else:
-        shown = "<pre>a file</pre>"
+        shown = f"<pre>{html.escape(title.rpartition('.')[2].rstrip(')').upper())} file</pre>"
     return f"<figure>{shown}<figcaption>{title}{size}</figcaption></figure>"
 
 
