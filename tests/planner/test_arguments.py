@@ -380,6 +380,48 @@ CASES = [
         ],
     ),
     (
+        'Create a report with the title "Sales 2024" from the chart of sales.csv (revenue by month, line) '
+        "and the text in notes.txt",
+        ["plot_table", "build_report"],
+        None,
+        [
+            {"table": "sales.csv", "x": "month", "y": "revenue", "kind": "line"},
+            {"image": "<t1.image>", "text": "notes.txt", "title": "Sales 2024"},
+        ],
+    ),
+    (
+        "Resize a.png and b.png to 300 px and put them side by side",
+        ["resize_image", "resize_image", "combine_images"],
+        [(0, 2), (1, 2)],
+        [
+            {"image": "a.png", "width": 300},
+            {"image": "b.png", "width": 300},
+            {"first": "<t1.image>", "second": "<t2.image>"},
+        ],
+    ),
+    (
+        "Between second 3 and second 9 of birds.wav: show the waveform",
+        ["trim_audio", "plot_waveform"],
+        None,
+        [{"audio": "birds.wav", "start": 3, "end": 9}, {"audio": "<t1.audio>"}],
+    ),
+    ("Remove everything before 0:10 in talk.wav", ["trim_audio"], [], [{"audio": "talk.wav", "start": 10}]),
+    (
+        "What is the highest price per region in sales.csv? Sort the answer by region.",
+        ["aggregate_table", "sort_table"],
+        None,
+        [
+            {"table": "sales.csv", "group_by": "region", "column": "price", "function": "max"},
+            {"table": "<t1.table>", "column": "region"},
+        ],
+    ),
+    (
+        "Pack photo.png and sales.csv in a zip called backup",
+        ["zip_files"],
+        [],
+        [{"first": "photo.png", "second": "sales.csv", "name": "backup"}],
+    ),
+    (
         "Draw the waveform of a.wav and the spectrogram of b.wav",
         ["plot_waveform", "spectrogram"],
         [],

@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, word_set
+from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, VALUE_SYNONYMS, word_set
 from orchestai_jax.planner.arguments.mentions import MASK
 from orchestai_jax.planner.arguments.reading import Reading
 from orchestai_jax.planner.arguments.words import Word, content_stems, parts, stem, synonyms
@@ -102,6 +102,7 @@ def task_words(task_type: TaskType) -> dict[str, float]:
         for entry in parameter.enum or ():
             if isinstance(entry, str):
                 add(content_stems(entry), _OPTION_WEIGHT)
+                add((stem(w) for w in VALUE_SYNONYMS.get(entry.lower(), ()) if w.isalpha()), _TEXT_WEIGHT)
     for port in (*task_type.inputs, *task_type.outputs):
         add(content_stems(port.description), _TEXT_WEIGHT / 2)
     own = [stem(w) for w in parts(task_type.id) if w not in STOP_WORDS]
@@ -169,7 +170,7 @@ def _scores(
 
 
 def _stems(word: Word) -> set[str]:
-    if word.text in STOP_WORDS:
+    if word.text in STOP_WORDS and word.text != "per":
         return set()
     return {word.stem} if word.text.isalnum() else {word.stem, *content_stems(word.text)}
 
@@ -225,6 +226,8 @@ def _owners(
             owners[index] = next(
                 (set(owners[j]) for j in ahead if named[j] and clauses[j].sentence == clauses[index].sentence), set()
             )
+            if not owners[index]:
+                of_clause, top = scores[index], max(scores[index].values())
         if named[index] or top < _CLAIM:
             continue
         tied = [task for task, value in of_clause.items() if value >= 0.95 * top]

@@ -61,6 +61,7 @@ _BEFORE_CUES = (
     ("x", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:x\b(?:[\s-]?axis)?|horizontal axis)")),
     ("y", re.compile(r"\b(?:on|as|along)\s(?:the\s)?(?:y\b(?:[\s-]?axis)?|vertical axis)")),
     ("column", re.compile(r"\b(?:column|field)\b")),
+    ("shown", re.compile(r"\b(?:(?:is|are)\s)?(?:distributed|distribution|histogram)\b")),
     ("first", re.compile(r"\b(?:first|on top|at the top)\b")),
 )
 _LIST_CUES = re.compile(

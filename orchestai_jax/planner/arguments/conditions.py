@@ -22,6 +22,7 @@ _SIGNS = "|".join(re.escape(p) for p, _ in _OPERATORS if not p[0].isalpha())
 _OPERATOR = re.compile(rf"\b(?=[{''.join({p[0] for p in _WORDED})}])(?:{_WORDED_PATTERN})\b|{_SIGNS}")
 _BY_PHRASE = {**{" ".join(p.split()): op for p, op in _OPERATORS}, "after": ">", "since": ">=", "before": "<"}
 _DATED = frozenset({"after", "before", "since"})
+_ADJECTIVES = frozenset(f"{w} than" for w in word_set("older younger taller shorter heavier lighter cheaper"))
 _EQUALITY_WORDS = frozenset({"is", "are", "was", "were"})
 _CONTEXT = word_set("where whose with which that having if when rows entries records only filter keep")
 _BEFORE_FILLERS = word_set("is are was were be been being has have had a an of value values column strictly equal that")
@@ -84,6 +85,8 @@ def _condition(reading: Reading, match: re.Match[str]) -> Condition | None:
         return None
     content, value_start, end = value
     column = _column_before(reading, match.start())
+    if phrase in _ADJECTIVES and not {w.text for w in reading.words_before(match.start(), 5)} & {"where", "whose"}:
+        column = None  # `people older than 30`: people are no column
     if phrase in _EQUALITY_WORDS:
         context = {w.text for w in reading.words_before(match.start(), 6)}
         if column is None or not context & _CONTEXT:

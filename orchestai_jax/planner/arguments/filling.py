@@ -76,6 +76,7 @@ def fill_arguments(
     ports = PortFiller(reading, alignment, types, kept, edge_probability, parameters.used)
     ports.fill()
     parameters.fill_weak()
+    parameters.share_among_siblings(ports.edges)
     arguments: list[dict[str, Value | Reference]] = []
     for task, task_type in enumerate(types):
         filled: dict[str, Value | Reference] = dict(ports.arguments[task])

@@ -42,7 +42,8 @@ _START_CUE = re.compile(
     r"\b(?:from|start\w*|begin\w*|after|skip\w*|between)(?:\s(?:at|from|with|the|second|first))*\s?$"
 )
 _DROP_CUE = re.compile(
-    r"\b(?:skip\w*|drop\w*|remov\w*|without|cut\w* off|discard\w*|delet\w*)\s(?:the\s)?(?:first|initial|opening)\s?$"
+    r"\b(?:skip\w*|drop\w*|remov\w*|without|cut\w* off|discard\w*|delet\w*)\s"
+    r"(?:(?:the\s)?(?:first|initial|opening)|(?:\w+\s){1,2}before)\s?$"
 )
 _END_CUE = re.compile(
     r"\b(?:until|till|up to|end\w*(?: at)?|stop\w*(?: at)?|(?:first|initial|opening))(?:\s(?:the|second))*\s?$"
@@ -105,11 +106,11 @@ def find_quantities(masked: str) -> list[Mention]:
         ):
             continue
         # `5 to 12` without `from` and without a unit may be anything, but `5-12` is a range.
-        said = re.search(r"\b(?:from|between)\s?$", masked[max(0, match.start() - 20) : match.start()])
+        said = re.search(r"\b(?:from|between)\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()])
         if said is None and match[4] is None and not re.search(r"[-–—]", between):
             continue
         if free(match):
-            second_unit = match[4] or match[2]
+            second_unit = match[4] or match[2] or ("s" if "second" in between else None)
             for group, unit_text, role in ((1, match[2] or second_unit, "start"), (3, second_unit, "end")):
                 unit, factor = UNITS.get((unit_text or "").lower(), ("", 1.0))
                 value = _number(match[group])

@@ -65,6 +65,29 @@ class PortFiller:
                 self._fill_task(task, ports)
             else:
                 self.edges.update(edge for edge in self.predicted if edge[1] == task)
+        self._place_leftover_files()
+
+    def _place_leftover_files(self) -> None:
+        """A file that nobody reads goes to the last task of its sentence that has a free input for it."""
+        read = {file for taken in self._taken for file in taken}
+        for file in self._files:
+            if file.text in read:
+                continue
+            sentence = self._sentence_of(file.start)
+            for task in range(len(self.types) - 1, -1, -1):
+                anchor = self.alignment.anchors[task]
+                if anchor is None or self._sentence_of(anchor) != sentence:
+                    continue
+                free = [p for p in self.types[task].inputs if p.name not in self.arguments[task]]
+                port = self._best_port(free, lambda p, m=file: max(0.0, file_fit(m.data_type, p) - 1), {})
+                if port is not None:
+                    self.arguments[task][port.name] = Value(value=file.text)
+                    self._taken[task].add(file.text)
+                    read.add(file.text)
+                    break
+
+    def _sentence_of(self, position: int) -> int:
+        return self.alignment.clauses[self.alignment.clause_at(position)].sentence
 
     # one task
 

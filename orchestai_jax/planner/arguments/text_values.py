@@ -30,6 +30,8 @@ _CUES: dict[str, frozenset[str]] = {
     "find": word_set("find word phrase replace remove delete occurrences occurrence every all string term search"),
     "replacement": word_set("with by replacement"),
 }
+_NAMING = word_set("called named titled entitled")
+"""What follows these is a name, whether capitalised or not."""
 _ADDRESSES = stem_set("email mail recipient address contact")
 _LINKS = stem_set("url link website webpage uri")
 _DATES = stem_set("date day when departure arrival")
@@ -121,7 +123,7 @@ def text_candidates(
                 if score is not None:
                     yield score, item.text, item.start
             elif item.text in cues and wanted.text:
-                run = _capitalised(reading, index, item.end)
+                run = _capitalised(reading, index, item.end, any_case=item.text in _NAMING)
                 if run is not None:
                     yield 2.0, run[0], run[1]
             elif wanted.text == "any" and parameter.required:
@@ -164,7 +166,7 @@ def _mention_score(
     return 1.0 + near
 
 
-def _capitalised(reading: Reading, index: int, reached: int) -> tuple[str, int] | None:
+def _capitalised(reading: Reading, index: int, reached: int, any_case: bool = False) -> tuple[str, int] | None:
     """The run of capitalised words that starts at item `index`, after `is`, `of`, `to`, a colon or an article."""
     items = reading.items
     while (
@@ -177,7 +179,9 @@ def _capitalised(reading: Reading, index: int, reached: int) -> tuple[str, int] 
     if index >= len(items) or reading.text[reached : items[index].start].strip(" :=") != "":
         return None
     first = items[index]
-    if not isinstance(first, Word) or not reading.text[first.start].isupper():
+    if not isinstance(first, Word) or first.text in STOP_WORDS:
+        return None
+    if not (any_case or reading.text[first.start].isupper()):
         return None
     end = first.end
     for item in items[index + 1 : index + 8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 from orchestai_jax.planner.arguments.choices import find_boolean, find_choice
@@ -95,6 +95,20 @@ class ParameterFiller:
         self._take(self._weak)
         self._take(sorted(self._stray_numbers(), key=lambda c: -c.score))
 
+    def share_among_siblings(self, edges: Collection[tuple[int, int]]) -> None:
+        """`blur a.png and b.png with radius 5`: what is said once holds for tasks of one type in one sentence."""
+        for task, task_type in enumerate(self.types):
+            for other in range(len(self.types)):
+                if other == task or self.types[other].id != task_type.id or self.values[task]:
+                    continue
+                apart = (task, other) not in edges and (other, task) not in edges
+                if apart and self.values[other] and self._sentence(task) == self._sentence(other):
+                    self.values[task] = dict(self.values[other])
+
+    def _sentence(self, task: int) -> int | None:
+        anchor = self.alignment.anchors[task]
+        return None if anchor is None else self.alignment.clauses[self.alignment.clause_at(anchor)].sentence
+
     def _take(self, candidates: Sequence[Candidate] | Iterator[Candidate]) -> None:
         for candidate in candidates:
             if candidate.parameter in self.values[candidate.task] or self.used.intersection(candidate.keys):
@@ -128,7 +142,10 @@ class ParameterFiller:
     def _far(self, task: int, position: int) -> float:
         """A small penalty that grows with the distance from where the text names the task."""
         anchor = self.alignment.anchors[task]
-        return 0.0 if anchor is None else min(0.5, abs(position - anchor) / 400)
+        if anchor is None:
+            return 0.0
+        # `a report titled "X" from the chart`: what is said belongs rather to what is named before it.
+        return min(0.5, abs(position - anchor) / 400 + (0.2 if anchor > position else 0.0))
 
     def _candidates(self, task: int, parameter: Parameter) -> Iterator[Candidate]:
         wanted = traits(parameter, self.types[task])
