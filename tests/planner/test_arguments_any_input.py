@@ -133,7 +133,9 @@ def check(instruction, types, edges, catalog, probability=None):
     missing = {(f.task, re.search(r"'([^']*)' is required", f.message)[1]) for f in validate_workflow(flow, catalog)}
     assert missing == {(f"t{t + 1}", name) for t, name in filled.open_arguments}
     for j, name in enumerate(types):
-        if catalog.task_type(name).inputs:
+        if all(port.type == "any" and not port.required for port in catalog.task_type(name).inputs):
+            assert {i for i, k in filled.edges if k == j} == {i for i, k in edges if k == j}
+        else:
             # Every edge that is kept is backed by a reference.
             referenced = {int(a.task[1:]) - 1 for a in filled.arguments[j].values() if isinstance(a, Reference)}
             assert referenced == {i for i, k in filled.edges if k == j}
@@ -223,6 +225,21 @@ def test_parameters_are_filled_by_reference_where_a_type_has_no_inputs():
         "unit": Value(value="celsius"),
         "days": Value(value=3),
     }
+
+
+def test_several_edges_into_untyped_inputs_are_all_kept_and_none_is_added():
+    given = dict(inputs=(Port(name="input", required=False),), outputs=(Port(name="output"),))
+    catalog = Catalog(
+        task_types=(
+            *(TaskType(id=name, **given) for name in ("hear", "see")),
+            TaskType(id="judge", parameters=(Parameter(name="case_id", type="string", required=True),), **given),
+        )
+    )
+    text = "hear it, see it, judge it: the case ID is X17b"
+    filled = check(text, ["hear", "see", "judge"], {(0, 2), (1, 2)}, catalog)
+    assert filled.edges == {(0, 2), (1, 2)}
+    assert filled.arguments[:2] == ({}, {})
+    assert filled.arguments[2]["case_id"] == Value(value="X17b")
 
 
 def test_operators_are_spelled_as_the_catalog_spells_them():

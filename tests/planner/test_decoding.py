@@ -1,6 +1,5 @@
 """Decoding against exhaustive search, and its promise that every plan validates."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -36,35 +35,39 @@ def _decode(graphdef, parameters, arrays, ids, mask, beams):
     return decode(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), beam_size=beams)
 
 
-def _exhaustive(graphdef, parameters, arrays, ids, mask, row, size, max_tasks):
-    """The most probable plan of one instruction by scoring every one with teacher forcing, and its log-probability."""
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_given(graphdef, parameters, arrays, ids, mask, chosen):
     model = merge_parameters(graphdef, parameters)
-    ids, mask = ids[row : row + 1], mask[row : row + 1]
+    return decode_given(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), chosen)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _all_logits(graphdef, parameters, arrays, ids, mask, padded):
+    """Logits of every decision of every plan, by teacher forcing: [plans, steps, T + 1]."""
+    model = merge_parameters(graphdef, parameters)
     encoded = model.encode(arrays, model.lower(ids, mask), mask)
+    plans, steps = padded.shape
+    many = [jnp.repeat(x, plans, 0) for x in (encoded.hidden, encoded.mask)]
+    states = model.decomposer.states(encoded.task_types, padded, *many)
+    labels = jnp.repeat(encoded.labels, plans * steps, 0)
+    flat = states.reshape(plans * steps, -1), padded.reshape(-1), labels
+    return model.decomposer.logits(arrays, encoded.task_types, *flat).reshape(plans, steps, -1)
+
+
+def _exhaustive(graphdef, parameters, arrays, ids, mask, size, max_tasks):
+    """The most probable plan of one instruction among all there are, and its log-probability."""
     plans = [p for n in range(1, max_tasks + 1) for p in itertools.permutations(range(size), n)]
     padded = np.array([[size, *p] + [size] * (max_tasks - len(p)) for p in plans])
-    many = dataclasses.replace(
-        encoded,
-        hidden=jnp.repeat(encoded.hidden, len(plans), 0),
-        mask=jnp.repeat(encoded.mask, len(plans), 0),
-        labels=jnp.repeat(encoded.labels, len(plans), 0),
-    )
-    states = model.decomposer.states(many.task_types, padded, many.hidden, many.mask)
+    logits = np.asarray(_all_logits(graphdef, parameters, arrays, ids, mask, padded), np.float64)
     totals = np.zeros(len(plans))
-    for step in range(max_tasks + 1):
-        logits = np.array(
-            model.decomposer.logits(arrays, many.task_types, states[:, step], padded[:, step], many.labels), np.float64
-        )
-        for i, plan in enumerate(plans):
-            if step > len(plan):
-                continue
+    for i, plan in enumerate(plans):
+        for step, choice in enumerate((*plan, size)):
             allowed = np.ones(size + 1, bool)
             allowed[list(plan[:step])] = False
             allowed[size] = step > 0
             if step == max_tasks:
                 allowed[:size] = False
-            choice = plan[step] if step < len(plan) else size
-            totals[i] += logits[i, choice] - np.log(np.exp(logits[i, allowed]).sum())
+            totals[i] += logits[i, step, choice] - np.log(np.exp(logits[i, step, allowed]).sum())
     best = int(np.argmax(totals))
     return plans[best], totals[best]
 
@@ -73,7 +76,8 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(tiny, shaken, inputs):
     spec, graphdef, _, arrays, *_ = tiny
     decoded = _decode(graphdef, shaken, arrays, *inputs, 64)
     for row in range(2):
-        plan, logp = _exhaustive(graphdef, shaken, arrays, *inputs, row, 5, spec.planner.decomposer.max_tasks)
+        one = tuple(x[row : row + 1] for x in inputs)
+        plan, logp = _exhaustive(graphdef, shaken, arrays, *one, 5, spec.planner.decomposer.max_tasks)
         chosen = [int(t) for t in decoded.chosen[row] if t < 5]
         assert chosen == list(plan)
         np.testing.assert_allclose(decoded.plan_logp[row], logp, atol=1e-4)
@@ -109,8 +113,7 @@ def test_given_tasks_keep_their_order_and_get_the_decoders_edges(tiny, shaken, i
     _, graphdef, _, arrays, *_ = tiny
     ids, mask = inputs
     decoded = _decode(graphdef, shaken, arrays, ids, mask, 1)
-    model = merge_parameters(graphdef, shaken)
-    given = decode_given(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), decoded.chosen)
+    given = _decode_given(graphdef, shaken, arrays, ids, mask, decoded.chosen)
     np.testing.assert_array_equal(given.chosen, decoded.chosen)
     np.testing.assert_allclose(given.edge_probabilities, decoded.edge_probabilities, atol=1e-5)
     np.testing.assert_allclose(given.worker_logp, decoded.worker_logp, atol=1e-4)

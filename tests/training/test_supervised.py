@@ -1,0 +1,206 @@
+"""Training a planner for real, small: it learns, it goes on bit for bit, its workdir makes a Planner."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from orchestai_jax.checkpoint import open_checkpoint
+from orchestai_jax.config import parse_config
+from orchestai_jax.data import PlanningSample, save_samples
+from orchestai_jax.planner import Planner
+from orchestai_jax.training.monitoring import SilentMonitor
+from orchestai_jax.training.planning_data import in_topological_order, step_clause
+from orchestai_jax.training.supervised import load_training_samples, train_planner
+from orchestai_jax.workflow import Catalog, Port, TaskType, WorkerSpec, save_catalog
+
+VERBS = {"blur": "soften", "crop": "cut", "caption": "describe", "zip": "pack"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Forty little samples over four task types, written as a user would have them."""
+    folder = tmp_path_factory.mktemp("samples")
+    port = Port(name="file", type="file")
+    types = tuple(TaskType(id=t, description=f"{v} a file", inputs=(port,), outputs=(port,)) for t, v in VERBS.items())
+    workers = (WorkerSpec(id="one", task_types=tuple(VERBS)), WorkerSpec(id="two", task_types=("blur",), cost=1))
+    save_catalog(Catalog(name="toy", task_types=types, workers=workers), folder / "catalog.yaml")
+    random = np.random.default_rng(0)
+    samples = []
+    for i in range(40):
+        chosen = [str(t) for t in random.permutation(list(VERBS))[: random.integers(1, 4)]]
+        samples.append(
+            PlanningSample(
+                id=f"s{i}",
+                instruction=", then ".join(f"{VERBS[t]} file {i}" for t in chosen),
+                task_types=tuple(chosen),
+                dependencies=tuple((j, j + 1) for j in range(len(chosen) - 1)),
+                workers=tuple("two" if t == "blur" else "one" for t in chosen),
+                complexities=tuple(0.5 for _ in chosen),
+            )
+        )
+    save_samples(folder / "train.jsonl", samples)
+    return folder
+
+
+def toy_config(files, **phase):
+    return parse_config(
+        yaml.safe_dump(
+            {
+                "name": "toy",
+                "data": {
+                    "train": str(files / "train.jsonl"),
+                    "format": "planning",
+                    "catalog": str(files / "catalog.yaml"),
+                    "validation_fraction": 0.2,
+                },
+                "planner": {
+                    "encoder": {
+                        "weights": "none",
+                        "hidden_size": 16,
+                        "num_heads": 2,
+                        "num_layers": 1,
+                        "intermediate_size": 16,
+                        "max_tokens": 32,
+                        "vocab_size": 100,
+                    },
+                    "decomposer": {"num_heads": 2, "max_tasks": 4},
+                    "graph_generator": {"hidden_size": 8},
+                    "worker_selector": {"hidden_size": 8},
+                },
+                "training": {
+                    "phase1_supervised": {
+                        "batch_size": 16,
+                        "num_epochs": 12,
+                        "learning_rate": 0.01,
+                        "encoder_learning_rate": 0.01,
+                        "early_stop_patience": None,
+                        "log_every_steps": 1,
+                        **phase,
+                    }
+                },
+                "system": {"progress": "none"},
+            }
+        )
+    )
+
+
+def _parameters(workdir):
+    return open_checkpoint(workdir, "latest").restore()["trainable"]
+
+
+def _metrics(workdir):
+    lines = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "wall_s"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, train_planner(toy_config(files), workdir, monitor=SilentMonitor())
+
+
+def test_it_learns_and_plans(files, trained):
+    workdir, result = trained
+    lines = [m for m in _metrics(workdir) if m["split"] == "train"]
+    assert lines[0]["values"]["decision_loss"] > 1.2
+    assert lines[-1]["values"]["decision_loss"] < 0.5 * lines[0]["values"]["decision_loss"]
+    assert result.best_metrics["node_f1"] > 0.9
+    planner = Planner.from_checkpoint(workdir)
+    workflow = planner.plan("soften file 99, then cut file 99")
+    assert [t.task_type for t in workflow.tasks] == ["blur", "crop"]
+    assert workflow.edges == (("t1", "t2"),)
+    assert workflow.tasks[0].worker == "two"
+    assert workflow.tasks[0].complexity == pytest.approx(0.5, abs=0.3)
+    checkpoint = next((workdir / "checkpoints").iterdir())
+    assert Planner.from_checkpoint(checkpoint).catalog == planner.catalog
+
+
+class _StopAfter(SilentMonitor):
+    """Raises at a step, as a crash would."""
+
+    def __init__(self, step):
+        self.last = step
+
+    def step(self, step, values, learning_rate):
+        if step == self.last:
+            raise RuntimeError("crash")
+
+
+def test_a_run_that_crashed_goes_on_bit_for_bit(files, trained, tmp_path):
+    config = toy_config(files, save_every_steps=5)
+    with pytest.raises(RuntimeError, match="crash"):
+        train_planner(config, tmp_path / "run", monitor=_StopAfter(13))
+    train_planner(config, tmp_path / "run", resume=True, monitor=SilentMonitor())
+    whole, resumed = _parameters(trained[0]), _parameters(tmp_path / "run")
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        np.testing.assert_array_equal(np.asarray(whole[name]), np.asarray(resumed[name]), err_msg=name)
+    assert _metrics(trained[0]) == _metrics(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_bit_for_bit(files, trained, tmp_path):
+    config = tmp_path / "toy.yaml"
+    config.write_text(yaml.safe_dump(toy_config(files, save_every_steps=3).model_dump(mode="json")))
+    command = [sys.executable, "-c", "from orchestai_jax.cli import main; main()", "train", str(config), "--workdir", str(tmp_path / "run")]
+    for attempt, wait in enumerate((2, 1, 4, 0)):
+        resume = ["--resume"] if (tmp_path / "run").exists() else []
+        process = subprocess.Popen([*command, *resume], env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        if attempt == 3:
+            assert process.wait(120) == 0
+            break
+        before = len(_metrics(tmp_path / "run")) if (tmp_path / "run" / "metrics.jsonl").exists() else 0
+        deadline = time.monotonic() + 100
+        while process.poll() is None and time.monotonic() < deadline:
+            log = tmp_path / "run" / "metrics.jsonl"
+            if log.exists() and len(log.read_text().splitlines()) > before + wait:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    whole, resumed = _parameters(trained[0]), _parameters(tmp_path / "run")
+    for name in whole:
+        np.testing.assert_array_equal(np.asarray(whole[name]), np.asarray(resumed[name]), err_msg=name)
+    assert _metrics(trained[0]) == _metrics(tmp_path / "run")
+
+
+def test_what_cannot_be_trained_is_named(files, tmp_path):
+    narrow = toy_config(files).model_dump(mode="json")
+    narrow["planner"]["decomposer"]["max_tasks"] = 2
+    with pytest.raises(ValueError, match=r"has 3 tasks, .* planner.decomposer.max_tasks=3"):
+        train_planner(parse_config(yaml.safe_dump(narrow)), tmp_path / "run", monitor=SilentMonitor())
+    thin = toy_config(files).model_dump(mode="json")
+    thin["data"]["validation_fraction"] = 1e-9
+    with pytest.raises(ValueError, match="no validation samples are left"):
+        load_training_samples(parse_config(yaml.safe_dump(thin)))
+
+
+def test_samples_are_put_in_an_order_that_runs():
+    sample = PlanningSample("1", "x", ("a", "b", "c"), ((2, 0), (0, 1)), workers=("A", "B", None))
+    moved = in_topological_order(sample)
+    assert moved.task_types == ("c", "a", "b")
+    assert moved.workers == (None, "A", "B")
+    assert moved.links == sample.links
+    assert all(s < t for s, t in moved.dependencies)
+    with pytest.raises(ValueError, match="make a cycle"):
+        in_topological_order(PlanningSample("1", "x", ("a", "b"), ((0, 1), (1, 0))))
+
+
+@pytest.mark.parametrize(
+    ("text", "clause"),
+    [
+        ("Step 1 Call book_flight to book the 9 am flight", "book the 9 am flight"),
+        ("2. Call book_flight", ""),
+        ("book it", "book it"),
+    ],
+)
+def test_step_texts_do_not_give_the_answer_away(text, clause):
+    assert step_clause(text, "book_flight") == clause
