@@ -12,11 +12,13 @@ import json
 import logging
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
+from _script import run_script
 from _training_runs import TrainedRun, train_or_reuse
 from rich.console import Console
 from rich.table import Table
@@ -287,4 +289,4 @@ def table(result: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _one_vs_rest import fit_one_vs_rest
 from _plan_latency import plan_latency
+from _script import run_script
 from _sentence_embedding import embed_texts
 from _training_runs import TrainedRun, epoch_curve, first_and_last, plot_loss, train_or_reuse
 from rich.console import Console
@@ -273,4 +275,4 @@ def table(result: dict[str, Any]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))
