@@ -129,7 +129,8 @@ def with_measured_figures(catalog: Catalog, outcomes: WorkerOutcomes) -> Catalog
         else worker
         for worker in catalog.workers
     )
-    return catalog.model_copy(update={"workers": workers})
+    # A new catalog, not a copy: copies keep the look-up tables that the old one has made already.
+    return Catalog(name=catalog.name, task_types=catalog.task_types, workers=tuple(workers), links=catalog.links)
 
 
 def measure_workers(
