@@ -228,7 +228,7 @@ def test_parameters_are_filled_by_reference_where_a_type_has_no_inputs():
 
 
 def test_several_edges_into_untyped_inputs_are_all_kept_and_none_is_added():
-    given = dict(inputs=(Port(name="input", required=False),), outputs=(Port(name="output"),))
+    given = {"inputs": (Port(name="input", required=False),), "outputs": (Port(name="output"),)}
     catalog = Catalog(
         task_types=(
             *(TaskType(id=name, **given) for name in ("hear", "see")),

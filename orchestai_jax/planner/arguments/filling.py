@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 
 from orchestai_jax.planner.arguments.clauses import align
+from orchestai_jax.planner.arguments.fitting import is_untyped
 from orchestai_jax.planner.arguments.reading import read
 from orchestai_jax.planner.arguments.references import PortFiller, task_id
 from orchestai_jax.planner.arguments.traits import traits
@@ -85,7 +86,7 @@ def fill_arguments(
             for p in task_type.parameters
             if (v := parameters.values[task].get(p.name)) is not None
         )
-        if not task_type.inputs:
+        if is_untyped(task_type):
             filled.update(_by_reference(task, types, sorted(i for i, j in ports.edges if j == task), filled))
         arguments.append(filled)
     left = _open(types, arguments)
@@ -125,7 +126,7 @@ def _open(types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Refer
 def _by_reference(
     task: int, types: Sequence[TaskType], producers: Sequence[int], filled: dict[str, Value | Reference]
 ) -> dict[str, Reference]:
-    """For a task type without input ports: required parameters that nothing says, from the outputs of its producers."""
+    """For a task type with untyped inputs: open required parameters, then the inputs, from its producers."""
     given: dict[str, Reference] = {}
     open_parameters = [p for p in types[task].parameters if _must_be_given(p) and p.name not in filled]
     pairs = []
@@ -142,4 +143,8 @@ def _by_reference(
         if name not in given and (producer not in served or shared < 0):
             given[name] = Reference(task=task_id(producer), output=output)
             served.add(producer)
+    free = [port.name for port in types[task].inputs]
+    left = [p for p in producers if p not in served and types[p].outputs]
+    for name, producer in zip(free, left, strict=False):
+        given[name] = Reference(task=task_id(producer), output=types[producer].outputs[0].name)
     return given

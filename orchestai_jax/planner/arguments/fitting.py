@@ -35,6 +35,14 @@ def inputs_of(task_type: TaskType) -> dict[str, Port]:
     return {port.name: port for port in task_type.inputs}
 
 
+def is_untyped(task_type: TaskType) -> bool:
+    """Whether the inputs say nothing: there are none, or all are optional and take anything.
+
+    So are task types read from catalogs that declare parameters only; an edge to them is kept whatever it carries.
+    """
+    return all(port.type == ANY and not port.required for port in task_type.inputs)
+
+
 def best_output(task_type: TaskType, port: Port) -> tuple[float, Port] | None:
     """The output of a task type that suits a port best: (fit, output), None where no type fits."""
     wanted = content_stems(f"{port.name} {port.description}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestai_jax.planner.arguments.clauses import Alignment
-from orchestai_jax.planner.arguments.fitting import GOOD, best_output, file_fit, inputs_of, result_words
+from orchestai_jax.planner.arguments.fitting import GOOD, best_output, file_fit, inputs_of, is_untyped, result_words
 from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, word_set
 from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
 from orchestai_jax.planner.arguments.reading import Reading
@@ -61,7 +61,7 @@ class PortFiller:
         """Fill the ports of every task in order."""
         for task in range(len(self.types)):
             ports = inputs_of(self.types[task])
-            if ports:
+            if not is_untyped(self.types[task]):
                 self._fill_task(task, ports)
             else:
                 self.edges.update(edge for edge in self.predicted if edge[1] == task)

@@ -123,7 +123,7 @@ def text_candidates(
                 if score is not None:
                     yield score, item.text, item.start
             elif item.text in cues and wanted.text:
-                run = _capitalised(reading, index, item.end, any_case=item.text in _NAMING)
+                run = _capitalised(reading, index, item.end, any_case=item.text in _NAMING, skip=cues)
                 if run is not None:
                     yield 2.0, run[0], run[1]
             elif wanted.text == "any" and parameter.required:
@@ -136,8 +136,12 @@ def text_candidates(
 
 def _cues(parameter: Parameter, wanted: Traits) -> frozenset[str]:
     name = parameter.name.lower()
-    own = frozenset(w for w in re.findall(r"[a-z]+", name) if w not in STOP_WORDS)
+    words = [w for w in re.findall(r"[a-z]+", name) if w not in STOP_WORDS]
+    own = frozenset(words)
     kind = next((k for k in ("title", "name") if k in own), wanted.text)
+    if wanted.text == "any" and len(words) > 1:
+        # `restaurant_id` follows `ID`, not `Restaurant Management`; `crop_name` follows `crop`.
+        own = frozenset(words[:1] if words[-1] == "name" else words[-1:])
     said = word_set(parameter.description.lower()) - STOP_WORDS if kind == "label" else frozenset()
     return own | said | _CUES.get(kind, frozenset())
 
@@ -166,13 +170,15 @@ def _mention_score(
     return 1.0 + near
 
 
-def _capitalised(reading: Reading, index: int, reached: int, any_case: bool = False) -> tuple[str, int] | None:
-    """The run of capitalised words that starts at item `index`, after `is`, `of`, `to`, a colon or an article."""
+def _capitalised(
+    reading: Reading, index: int, reached: int, any_case: bool = False, skip: frozenset[str] = frozenset()
+) -> tuple[str, int] | None:
+    """The run of capitalised words (or words with digits) that starts at item `index`, after `is`, `of`, a colon."""
     items = reading.items
     while (
         index < len(items)
         and isinstance(items[index], Word)
-        and items[index].text in ("is", "of", "to", "the", "a", "text", "as", "be")
+        and (items[index].text in ("is", "of", "to", "the", "a", "text", "as", "be") or items[index].text in skip)
     ):
         reached = items[index].end
         index += 1
@@ -181,15 +187,15 @@ def _capitalised(reading: Reading, index: int, reached: int, any_case: bool = Fa
     first = items[index]
     if not isinstance(first, Word) or first.text in STOP_WORDS:
         return None
-    if not (any_case or reading.text[first.start].isupper()):
+    if not (any_case or _is_name(reading, first)):
         return None
     end = first.end
     for item in items[index + 1 : index + 8]:
-        if (
-            not isinstance(item, Word)
-            or reading.text[end : item.start] != " "
-            or not reading.text[item.start].isupper()
-        ):
+        if not isinstance(item, Word) or reading.text[end : item.start] != " " or not _is_name(reading, item):
             break
         end = item.end
     return reading.text[first.start : end], first.start
+
+
+def _is_name(reading: Reading, word: Word) -> bool:
+    return reading.text[word.start].isupper() or any(c.isdigit() for c in word.text)
