@@ -11,7 +11,7 @@ from orchestai_jax.workers import WorkerContext, WorkerError
 
 @pytest.mark.parametrize("kind", ["bar", "line", "scatter", "histogram"])
 def test_every_kind_of_chart_is_drawn(do, samples, kind):
-    name = do("plot_table_matplotlib", table="weather.tsv", x="date", y="temperature", kind=kind, title="$5 \\frac{ €")
+    name = do("plot_table_matplotlib", table="weather.tsv", x="date", y="temperature", kind=kind, title="$5 \\frac{ $€")
     with Image.open(samples / name["image"]) as image:
         assert image.size == (800, 500)
         assert len(np.unique(np.asarray(image.convert("L")))) > 20

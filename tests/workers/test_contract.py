@@ -98,7 +98,7 @@ def bad_cases():
                 yield pytest.param(worker_id, content, id=f"{worker_id}-{kind}")
 
 
-@pytest.mark.parametrize("worker_id, content", bad_cases())
+@pytest.mark.parametrize("worker_id, content", list(bad_cases()))
 def test_a_worker_says_in_one_line_what_is_wrong_with_a_file(worker_id, content, tmp_path):
     worker = WORKERS[worker_id]
     task_type = CATALOG.task_type(worker.spec.task_types[0])

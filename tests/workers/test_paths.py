@@ -76,7 +76,9 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path):
         write_output(context, "a.txt", half)
     assert list((tmp_path / "out").iterdir()) == []
     assert write_output(context, "a.txt", lambda path: path.write_text("one")) == "out/a.txt"
-    assert write_output(context, "a.txt", lambda path: path.write_text("two")) == "out/a.txt"
+    with (tmp_path / "out" / "a.txt").open() as reader:
+        assert write_output(context, "a.txt", lambda path: path.write_text("two")) == "out/a.txt"
+        assert reader.read() == "one", "who reads the old output keeps it whole"
     assert (tmp_path / "out" / "a.txt").read_text() == "two"
     assert len(list((tmp_path / "out").iterdir())) == 1
 

@@ -128,7 +128,11 @@ def test_languages(measure):
 @pytest.mark.parametrize(
     "task_type, worker, arguments",
     [
-        ("aggregate_table", "aggregate_table_python", {"table": "sales.csv", "group_by": "product", "function": "mean"}),
+        (
+            "aggregate_table",
+            "aggregate_table_python",
+            {"table": "sales.csv", "group_by": "product", "function": "mean"},
+        ),
         ("join_tables", "join_tables_python", {"left": "sales.csv", "right": "customers.csv", "how": "left"}),
         ("describe_table", "describe_table_python", {"table": "inventory.jsonl"}),
     ],
