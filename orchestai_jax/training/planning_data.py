@@ -26,8 +26,8 @@ _BUCKET = 16
 class PlanningData:
     """Samples laid out once; `collate` makes a PlanningBatch of any of them.
 
-    Raises ValueError when a sample has more tasks than `max_tasks`, names a task type or worker that the catalog does
-    not have, or when its dependencies make a cycle.
+    Raises ValueError when a sample has more tasks than `max_tasks`, names a worker that the catalog does not have or
+    that cannot do its task, or when its dependencies make a cycle.
     """
 
     def __init__(
@@ -104,6 +104,10 @@ class PlanningData:
             if worker is not None:
                 if worker not in self._workers:
                     raise ValueError(f"sample {sample.id} names worker {worker!r}, which the catalog does not have")
+                if not self._catalog.can_do(worker, sample.task_types[j]):
+                    raise ValueError(
+                        f"sample {sample.id} gives {sample.task_types[j]} to {worker!r}, which cannot do it"
+                    )
                 workers[j] = self._workers[worker]
         complexity = np.full(most, -1, np.float32)
         complexity[: len(sample.complexities or ())] = sample.complexities or ()

@@ -34,7 +34,6 @@ from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import (
     ModelSpec,
     Parameters,
-    PlannerModel,
     build_model,
     merge_parameters,
     partition,
@@ -42,7 +41,7 @@ from orchestai_jax.planner.model import (
 )
 from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert, load_pretrained
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
-from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig
+from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.loop import LoopResult, run_loop
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer
@@ -185,7 +184,7 @@ def make_train_step(
         trainable = state.params["trainable"]
         gradients, measurements = jax.grad(loss_of, has_aux=True)(trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
-        measurements["gradient_norm"] = optax.global_norm(gradients)
+        measurements["gradient_norm"] = optax.tree.norm(gradients)
         params = {**state.params, "trainable": optax.apply_updates(trainable, updates)}
         return TrainState(state.step + 1, params, opt_state, key), measurements
 

@@ -76,12 +76,14 @@ def test_untrained_decisions_cost_the_logarithm_of_the_choices(tiny, batch):
 
 def test_a_gold_plan_that_repeats_a_type_stays_finite(tiny, batch):
     _, graphdef, parameters, arrays, *_ = tiny
-    repeated = batch.replace(chosen=batch.chosen.at[0].set(jnp.array([0, 0, 1])))
+    repeated = batch.replace(
+        chosen=batch.chosen.at[0].set(jnp.array([0, 0, 1])), workers=batch.workers.at[0].set(jnp.array([1, 1, 2]))
+    )
     loss, _ = _loss(graphdef, parameters, arrays, repeated, Phase1Config())
     assert float(loss) < 1e3
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_penalty_is_zero_exactly_on_dags(n):
     random = np.random.default_rng(n)
     order = random.permutation(n)

@@ -80,7 +80,7 @@ def test_missing_misshapen_and_unused_tensors_are_named(small_bert):
         import_bert(encoder, {k: v for k, v in tensors.items() if k != name})
     with pytest.raises(EncoderFormatError, match=r"\(1, 8\).*\(16, 8\)"):
         import_bert(encoder, {**tensors, name: np.zeros((8, 1), np.float32)})
-    with pytest.raises(EncoderFormatError, match="encoder.layer.2.extra"):
+    with pytest.raises(EncoderFormatError, match=r"encoder\.layer\.2\.extra"):
         import_bert(encoder, {**tensors, "encoder.layer.2.extra": np.zeros(1, np.float32)})
 
 
@@ -101,8 +101,8 @@ def test_what_is_nowhere_says_where_it_was_looked_for():
         ("{", "not a BERT configuration"),
         ('{"vocab_size": 3}', "hidden_size"),
         (
-            '{"vocab_size": 3, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "model_type": "gpt2",'
-            ' "intermediate_size": 8, "max_position_embeddings": 8}',
+            '{"vocab_size": 3, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,'
+            ' "model_type": "gpt2", "intermediate_size": 8, "max_position_embeddings": 8}',
             "gpt2.*allowed: bert",
         ),
     ],

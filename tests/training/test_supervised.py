@@ -1,5 +1,6 @@
 """Training a planner for real, small: it learns, it goes on bit for bit, its workdir makes a Planner."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ VERBS = {"blur": "soften", "crop": "cut", "caption": "describe", "zip": "pack"}
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Forty little samples over four task types, written as a user would have them."""
+    """Some little samples over four task types, written as a user would have them."""
     folder = tmp_path_factory.mktemp("samples")
     port = Port(name="file", type="file")
     types = tuple(TaskType(id=t, description=f"{v} a file", inputs=(port,), outputs=(port,)) for t, v in VERBS.items())
@@ -34,12 +35,12 @@ def files(tmp_path_factory):
     save_catalog(Catalog(name="toy", task_types=types, workers=workers), folder / "catalog.yaml")
     random = np.random.default_rng(0)
     samples = []
-    for i in range(40):
+    for i in range(96):
         chosen = [str(t) for t in random.permutation(list(VERBS))[: random.integers(1, 4)]]
         samples.append(
             PlanningSample(
                 id=f"s{i}",
-                instruction=", then ".join(f"{VERBS[t]} file {i}" for t in chosen),
+                instruction=", then ".join(f"{VERBS[t]} file {i % 7}" for t in chosen),
                 task_types=tuple(chosen),
                 dependencies=tuple((j, j + 1) for j in range(len(chosen) - 1)),
                 workers=tuple("two" if t == "blur" else "one" for t in chosen),
@@ -78,7 +79,7 @@ def toy_config(files, **phase):
                 "training": {
                     "phase1_supervised": {
                         "batch_size": 16,
-                        "num_epochs": 12,
+                        "num_epochs": 20,
                         "learning_rate": 0.01,
                         "encoder_learning_rate": 0.01,
                         "early_stop_patience": None,
@@ -114,7 +115,7 @@ def test_it_learns_and_plans(files, trained):
     assert lines[-1]["values"]["decision_loss"] < 0.5 * lines[0]["values"]["decision_loss"]
     assert result.best_metrics["node_f1"] > 0.9
     planner = Planner.from_checkpoint(workdir)
-    workflow = planner.plan("soften file 99, then cut file 99")
+    workflow = planner.plan("soften file 3, then cut file 3")
     assert [t.task_type for t in workflow.tasks] == ["blur", "crop"]
     assert workflow.edges == (("t1", "t2"),)
     assert workflow.tasks[0].worker == "two"
@@ -150,7 +151,15 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(files, trained, tmp_path):
 def test_a_run_that_was_killed_goes_on_bit_for_bit(files, trained, tmp_path):
     config = tmp_path / "toy.yaml"
     config.write_text(yaml.safe_dump(toy_config(files, save_every_steps=3).model_dump(mode="json")))
-    command = [sys.executable, "-c", "from orchestai_jax.cli import main; main()", "train", str(config), "--workdir", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-c",
+        "from orchestai_jax.cli import main; main()",
+        "train",
+        str(config),
+        "--workdir",
+        str(tmp_path / "run"),
+    ]
     for attempt, wait in enumerate((2, 1, 4, 0)):
         resume = ["--resume"] if (tmp_path / "run").exists() else []
         process = subprocess.Popen([*command, *resume], env={**os.environ, "JAX_PLATFORMS": "cpu"})
@@ -177,6 +186,12 @@ def test_what_cannot_be_trained_is_named(files, tmp_path):
     narrow["planner"]["decomposer"]["max_tasks"] = 2
     with pytest.raises(ValueError, match=r"has 3 tasks, .* planner.decomposer.max_tasks=3"):
         train_planner(parse_config(yaml.safe_dump(narrow)), tmp_path / "run", monitor=SilentMonitor())
+    able = next(s for s in load_training_samples(toy_config(files)).train if set(s.task_types) != {"blur"})
+    save_samples(tmp_path / "unable.jsonl", [dataclasses.replace(able, workers=("two",) * len(able.workers))] * 2)
+    unable = toy_config(files).model_dump(mode="json")
+    unable["data"] |= {"train": str(tmp_path / "unable.jsonl"), "validation": str(files / "train.jsonl")}
+    with pytest.raises(ValueError, match="to 'two', which cannot do it"):
+        train_planner(parse_config(yaml.safe_dump(unable)), tmp_path / "other", monitor=SilentMonitor())
     thin = toy_config(files).model_dump(mode="json")
     thin["data"]["validation_fraction"] = 1e-9
     with pytest.raises(ValueError, match="no validation samples are left"):
