@@ -1,4 +1,4 @@
-"""How a script ends: errors as one line, 1 for a failure, 130 where it was interrupted."""
+"""How a script talks and ends: errors as one line, 1 for a failure, 130 where it was interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rich.console import Console
+
 from orchestai_jax.training import TrainingDivergedError, TrainingInterrupted
+
+
+def wide_console() -> Console:
+    """A console in which the scripts' tables fit and paths stay in one piece, also where there is no terminal."""
+    return Console(highlight=False, soft_wrap=True, width=max(110, Console().width))
 
 
 def run_script(main: Callable[[], Any]) -> int:

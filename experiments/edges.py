@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
-from _script import run_script
+from _script import run_script, wide_console
 from _training_runs import TrainedRun, train_or_reuse
 from rich.console import Console
 from rich.table import Table
@@ -75,7 +75,7 @@ class Plans(GraphPlanner, PlansInstructions, Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
-    console = Console(highlight=False)
+    console = wide_console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     result: dict[str, Any] = {
         "what": "edges over gold tasks and of whole plans, beside the chain of the tasks",

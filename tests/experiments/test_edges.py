@@ -105,3 +105,16 @@ def test_the_public_data_is_read_as_its_readme_says(public_data):
         for sample in test.samples:
             for source, target in sample.dependencies:
                 assert test.catalog.fits(sample.task_types[source], sample.task_types[target])
+
+
+@pytest.mark.slow
+def test_the_whole_script_on_a_few_samples(public_data, tmp_path, monkeypatch):
+    folder = public_data("nestful/glaive-data.json").parents[1]
+    monkeypatch.setenv("ORCHESTAI_DATA", str(folder))  # the configuration that is varied names files in it
+    got = edges.main(["--quick", "--only", "nestful", "--seeds", "0", "--workdir", str(tmp_path / "runs")])
+    assert json.loads((tmp_path / "runs" / "edges.json").read_text())["sets"] == got["sets"]
+    tests = got["sets"]["nestful"]["tests"]
+    assert set(tests) == {"glaive_held_out", "sgd"}
+    for figures in tests.values():
+        assert figures["mean"]["whole_plans"]["dag_validity"]["mean"] == 1
+        assert figures["mean"]["gold_tasks"]["all"]["n"] == 12
