@@ -23,6 +23,9 @@ STATED_SHARE = 0.5
 GENERIC_SHARE = 0.2
 """Share of the instructions that `data.synthesize` composes, with the same clauses."""
 
+STEP_TEXTS = 2000
+"""Training samples that keep a text for each of their tasks: more teach nothing new and take long to encode."""
+
 _POOL = 48
 """Values drawn for each slot of the generic templates."""
 
@@ -62,7 +65,8 @@ def make_training_data(
         maker.make(wording.part(part), count, np.random.default_rng([seed, number]), generic_seed=seed)
         for number, (part, count) in enumerate(_parts(train, validation, held_out))
     ]
-    return QuickstartData(*map(tuple, parts))
+    silent = [[dataclasses.replace(s, step_texts=None) for s in part] for part in (parts[0][STEP_TEXTS:], *parts[1:])]
+    return QuickstartData((*parts[0][:STEP_TEXTS], *silent[0]), tuple(silent[1]), tuple(silent[2]))
 
 
 def _parts(train: int, validation: int, held_out: int) -> tuple[tuple[Part, int], ...]:
