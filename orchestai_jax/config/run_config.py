@@ -184,6 +184,8 @@ class Phase1Config(Section):
     """Weight of the loss of the next task type."""
     step_text_loss_weight: float = Field(default=0.5, ge=0)
     """Weight of the loss that ties a step's text to its task type."""
+    step_texts_per_batch: int = Field(default=16, ge=0)
+    """Texts of single steps added to each batch for that loss."""
     edge_loss_weight: float = Field(default=1.0, ge=0)
     """Weight of the edges' loss."""
     lambda_dag: float = Field(default=0.1, ge=0)

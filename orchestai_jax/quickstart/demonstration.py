@@ -38,7 +38,7 @@ SCRATCH_ENCODER = {"weights": "none", "hidden_size": 192, "num_layers": 3, "num_
 class QuickstartSettings:
     """How much of everything. The defaults take less than 5 minutes on 2 cores."""
 
-    train: int = 5000
+    train: int = 3200
     """Samples to train on."""
     validation: int = 200
     held_out: int = 250

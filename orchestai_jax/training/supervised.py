@@ -316,7 +316,8 @@ def _lay_out(
             progress=functools.partial(monitor.progress, f"encoding {name} texts"),
         )
 
-    steps = 16 if config.training.phase1_supervised.step_text_loss_weight else 0
+    phase = config.training.phase1_supervised
+    steps = phase.step_texts_per_batch if phase.step_text_loss_weight else 0
     return lay_out(samples.train, "training", steps), lay_out(samples.validation, "validation", 0)
 
 
