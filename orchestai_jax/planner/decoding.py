@@ -66,7 +66,7 @@ def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, pre
     probabilities = jax.nn.sigmoid(model.edge_logits(catalog, task_states, chosen, tasks))
     forward = jnp.triu(jnp.ones(probabilities.shape[1:], bool), k=1)
     allowed = forward & tasks[:, :, None] & tasks[:, None, :] & pairs_fit(catalog, chosen)
-    worker_logp, complexity = model.worker_selector(catalog, task_states, chosen, preference)
+    worker_logp, complexity = model.choose_workers(catalog, encoded, task_states, chosen, preference)
     return DecodedPlans(
         chosen=chosen,
         task_logp=task_logp,

@@ -76,7 +76,7 @@ def planning_loss(
     penalty = acyclicity_penalty(jax.nn.sigmoid(edge_logits), tasks)
     cycle_penalty = jnp.sum(penalty * weights) / total_weight
 
-    worker_logp, complexity = model.worker_selector(catalog, task_states, batch.chosen, batch.preference)
+    worker_logp, complexity = model.choose_workers(catalog, encoded, task_states, batch.chosen, batch.preference)
     has_worker = (batch.workers >= 0) * weights[:, None]
     of_label = jnp.take_along_axis(worker_logp, jnp.maximum(batch.workers, 0)[..., None], axis=-1)[..., 0]
     worker_loss = _mean(-jnp.where(batch.workers >= 0, of_label, 0.0), has_worker)

@@ -117,7 +117,7 @@ class PlannerModel(nnx.Module):
         layers = graph.num_layers if graph.layer == "gcn" else 0
         self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, layers, rngs=rngs)
         self.worker_selector = WorkerSelector(
-            3 * hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
+            3 * hidden, hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
         )
 
     def lower(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch n hidden"]:
@@ -159,6 +159,18 @@ class PlannerModel(nnx.Module):
         safe = jnp.minimum(chosen, encoded.task_types.shape[0] - 1)
         attended = jnp.take_along_axis(encoded.attended, safe[..., None], axis=1)
         return jnp.concatenate([decoder_states, encoded.task_types[safe], attended], axis=-1)
+
+    def choose_workers(
+        self,
+        catalog: CatalogArrays,
+        encoded: Encoded,
+        states: Float[Array, "batch n state"],
+        chosen: Int[Array, "batch n"],
+        preference: Float[Array, "batch 3"],
+    ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
+        """Log-probabilities of the workers of each chosen task, and log-odds of its complexity."""
+        instruction = mean_pool(encoded.hidden, encoded.mask)
+        return self.worker_selector(catalog, states, instruction, chosen, preference)
 
     def edge_logits(
         self,

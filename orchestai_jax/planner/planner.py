@@ -124,7 +124,8 @@ class Planner:
             raise ValueError(f"{len(task_types)} tasks given, this planner handles at most {most}")
         if len(task_types) < 2:
             return ()
-        ids, mask = _padded([self._tokenizer.encode_batch([text], self._max_tokens)[0]], self._max_tokens)
+        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
+        ids, mask = _padded(tokens, self._max_tokens, least=self._max_tokens)  # one length, compiled once
         chosen = np.full((1, most), len(catalog.task_types), np.int32)
         chosen[0, : len(task_types)] = [catalog.index[t] for t in task_types]
         decoded = _plan_given(
@@ -185,8 +186,8 @@ def _batches(order: list[int]) -> list[list[int]]:
     return [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
 
 
-def _padded(rows: Sequence[Sequence[int]], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    length = bucket_length(max(map(len, rows)), _BUCKET, max_tokens)
+def _padded(rows: Sequence[Sequence[int]], max_tokens: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    length = bucket_length(max(least, *map(len, rows)), _BUCKET, max_tokens)
     ids = np.zeros((len(rows), length), np.int32)
     mask = np.zeros((len(rows), length), bool)
     for i, row in enumerate(rows):

@@ -12,39 +12,54 @@ from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
 
 
 class WorkerSelector(nnx.Module):
-    """logit(worker | task, preference) = query(task state, preference) · key(worker) + scale × declared utility.
+    """logit(worker | task, preference) = scale × utility(worker) + query(task) · key(worker).
 
-    The key of a worker is made of its description, a learned vector and its declared quality, cost and latency for the
-    task type, so a worker that training never saw can be chosen too.
+    The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's,
+    moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(moved(instruction)). The
+    second term starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a
+    learned vector and its figures, so a worker that training never saw can be chosen too.
     """
 
-    def __init__(self, state_size: int, description_size: int, num_workers: int, hidden_size: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        state_size: int,
+        instruction_size: int,
+        description_size: int,
+        num_workers: int,
+        hidden_size: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        zeros = nnx.initializers.zeros_init()
         self.hidden = nnx.Linear(state_size + 3, 2 * hidden_size, rngs=rngs)
-        self.query = nnx.Linear(2 * hidden_size, hidden_size, rngs=rngs)
+        self.query = nnx.Linear(2 * hidden_size, hidden_size, kernel_init=zeros, rngs=rngs)
         self.complexity = nnx.Linear(2 * hidden_size, 1, rngs=rngs)
+        self.listen = nnx.Linear(instruction_size, hidden_size, rngs=rngs)
+        self.moved = nnx.Linear(hidden_size, 3, kernel_init=zeros, rngs=rngs)
         self.worker = DescribedEmbedding(description_size, hidden_size, num_workers, rngs=rngs)
         self.declared = nnx.Linear(3, hidden_size, use_bias=False, rngs=rngs)
-        self.utility_scale = nnx.Param(jnp.array(1.0))
+        self.utility_scale = nnx.Param(jnp.array(10.0))
 
     def __call__(
         self,
         catalog: CatalogArrays,
         states: Float[Array, "batch n state"],
+        instruction: Float[Array, "batch instruction"],
         chosen: Int[Array, "batch n"],
         preference: Float[Array, "batch 3"],
     ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
         """Log-probabilities of the workers (about -inf where they cannot do the task) and complexity log-odds.
 
-        `preference` holds the weights of success, cost and latency.
+        `instruction` is the pooled encoding of the text, `preference` the weights of success, cost and latency.
         """
         safe = jnp.minimum(chosen, catalog.known.shape[0] - 1)
-        weights = jnp.broadcast_to(preference[:, None, :], (*states.shape[:2], 3))
-        hidden = jax.nn.gelu(self.hidden(jnp.concatenate([states, weights], axis=-1)))
+        spread = jnp.broadcast_to(preference[:, None, :], (*states.shape[:2], 3))
+        hidden = jax.nn.gelu(self.hidden(jnp.concatenate([states, spread], axis=-1)))
         declared = catalog.worker_features[safe]  # [batch, n, W, 3]
         keys = self.worker(catalog.workers, catalog.worker_known) + self.declared(declared)
-        logits = jnp.einsum("bnh,bnwh->bnw", self.query(hidden), keys) * keys.shape[-1] ** -0.5
-        utility = jnp.einsum("bnwf,bnf->bnw", declared * jnp.array([1.0, -1.0, -1.0]), weights)
-        logits = logits + self.utility_scale[...] * utility
+        residual = jnp.einsum("bnh,bnwh->bnw", self.query(hidden), keys) * keys.shape[-1] ** -0.5
+        weights = preference * jnp.exp(self.moved(jax.nn.gelu(self.listen(instruction))))
+        utility = jnp.einsum("bnwf,bf->bnw", declared * jnp.array([1.0, -1.0, -1.0]), weights)
         able: Bool[Array, "batch n W"] = catalog.can_do[safe]
-        logits = jnp.where(able, logits, jnp.finfo(logits.dtype).min)
+        logits = jnp.where(able, self.utility_scale[...] * utility + residual, jnp.finfo(residual.dtype).min)
         return jax.nn.log_softmax(logits, axis=-1), self.complexity(hidden)[..., 0]

@@ -262,7 +262,7 @@ def _metrics(
     for name, samples in (("requests", requests), ("held_out_templates", data.held_out_templates)):
         narrator.update(0, len(samples), name)
         silent = [dataclasses.replace(sample, preference=None) for sample in samples]
-        found = planner.plan_many([sample.instruction for sample in samples])
+        found = [planner.plan(sample.instruction) for sample in samples]
         choice = score_worker_choice(samples, found, outcomes)
         metrics[name] = {
             "plan": evaluate_planner(planner, silent).as_dict(),
