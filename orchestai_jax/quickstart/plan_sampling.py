@@ -13,10 +13,10 @@ from orchestai_jax.workflow import Catalog, Port, types_fit
 MAX_TASKS = 5
 
 SHAPES = {
-    "single": 24,
+    "single": 20,
     "chain_2": 22,
-    "chain_3": 14,
-    "chain_4": 5,
+    "chain_3": 16,
+    "chain_4": 6,
     "chain_5": 2,
     "siblings_2": 9,
     "siblings_3": 4,

@@ -13,12 +13,18 @@ from orchestai_jax.config import Preference
 from orchestai_jax.data import PlanningSample, SynthesisConfig, Templates, parse_templates, synthesize
 from orchestai_jax.quickstart.composition import compose
 from orchestai_jax.quickstart.plan_sampling import Plan, PlanSampler
-from orchestai_jax.quickstart.wording import FORMS, PREFERENCES, Part, Wording, expand, load_wording
+from orchestai_jax.quickstart.wording import FORMS, Part, Wording, expand, load_wording
 from orchestai_jax.quickstart.worker_outcomes import WorkerOutcomes, best_worker
 from orchestai_jax.workflow import Catalog
 
-STATED_SHARE = 0.5
+STATED_SHARE = 0.7
 """Share of the instructions that state a preference, among those with a choice of workers in their plan."""
+
+PREFERENCE_WEIGHTS = {"fast": 0.3, "quality": 0.45, "cheap": 0.25}
+"""How often each is stated: quality is what changes the best worker most often."""
+
+MAX_TEXT_LENGTH = 240
+"""Longer instructions, in characters, are left out: hardly anybody writes them, and they cost a compilation."""
 
 GENERIC_SHARE = 0.2
 """Share of the instructions that `data.synthesize` composes, with the same clauses."""
@@ -126,11 +132,13 @@ class _Maker:
 
     def _preference(self, task_types: Sequence[str], rng: np.random.Generator) -> str | None:
         share = STATED_SHARE if self._choices & set(task_types) else STATED_SHARE / 3
-        return PREFERENCES[int(rng.integers(len(PREFERENCES)))] if rng.random() < share else None
+        if rng.random() >= share:
+            return None
+        return str(rng.choice(list(PREFERENCE_WEIGHTS), p=list(PREFERENCE_WEIGHTS.values())))
 
     def _keep(self, sample: PlanningSample, preference: str | None, samples: list[PlanningSample]) -> None:
         key = " ".join(sample.instruction.casefold().split())
-        if key in self._seen:
+        if key in self._seen or len(sample.instruction) > MAX_TEXT_LENGTH:
             return
         self._seen.add(key)
         samples.append(label(sample, self._outcomes, Preference.PRESETS[preference or "balanced"]))
@@ -139,15 +147,15 @@ class _Maker:
             self._progress(self._done, self._total)
 
     def _generic(self, wording: Wording, count: int, rng: np.random.Generator, seed: int) -> list[PlanningSample]:
-        config = SynthesisConfig(n=count, seed=seed + int(rng.integers(1 << 30)), max_tasks=4)
-        kept: list[PlanningSample] = []
+        config = SynthesisConfig(n=count + count // 10, seed=seed + int(rng.integers(1 << 30)), max_tasks=4)
+        kept: list[PlanningSample] = []  # a few more are made than wanted, because long ones are left out
         for sample in synthesize(self._catalog, config, generic_templates(wording, self._catalog, rng)):
             preference = self._preference(sample.task_types, rng)
             text = sample.instruction
             if preference is not None:
                 text = f"{text} {expand_one(wording, preference, rng)}"
             self._keep(dataclasses.replace(sample, id=_id(text), instruction=text, arguments=None), preference, kept)
-        return kept
+        return kept[:count]
 
 
 def expand_one(wording: Wording, preference: str, rng: np.random.Generator) -> str:

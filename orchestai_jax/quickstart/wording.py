@@ -111,7 +111,7 @@ def _lines_of_part(form: str, lines: Lines, part: Part) -> Lines:
 def expand(clause: Clause, rng: np.random.Generator) -> str:
     """A clause as text with its `{slot}`s, one of each `(a|b|)` chosen."""
     text = "".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in clause.draw(rng))
-    return re.sub(r" {2,}", " ", text).replace(" ,", ",").strip()
+    return re.sub(r" +([ ,.;?!])", r"\1", text).strip()
 
 
 def load_wording(catalog: Catalog) -> Wording:
