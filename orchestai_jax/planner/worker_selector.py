@@ -14,8 +14,8 @@ from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
 class WorkerSelector(nnx.Module):
     """logit(worker | task, preference) = scale × utility(worker) + query(task) · key(worker).
 
-    The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's,
-    moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(moved(instruction)). The
+    The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's
+    own, moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(moved(text)). The
     second term starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a
     learned vector and its figures, so a worker that training never saw can be chosen too.
     """

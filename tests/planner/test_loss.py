@@ -34,33 +34,32 @@ def _loss(graphdef, parameters, arrays, batch, config):
     return planning_loss(merge_parameters(graphdef, parameters), arrays, batch, config, None)
 
 
-WEIGHTS = {
-    "label_loss_weight": "label_loss",
-    "decomposer_loss_weight": "decision_loss",
-    "edge_loss_weight": "edge_loss",
-    "lambda_dag": "cycle_penalty",
-    "worker_loss_weight": "worker_loss",
-    "complexity_loss_weight": "complexity_loss",
-    "step_text_loss_weight": "step_text_loss",
+PARTS = {
+    "label_loss": "label_loss_weight",
+    "decision_loss": "decomposer_loss_weight",
+    "edge_loss": "edge_loss_weight",
+    "cycle_penalty": "lambda_dag",
+    "worker_loss": "worker_loss_weight",
+    "complexity_loss": "complexity_loss_weight",
+    "step_text_loss": "step_text_loss_weight",
 }
+CONFIG = Phase1Config.model_validate({weight: 2.0**i for i, weight in enumerate(PARTS.values())})
+"""Every weight is another one, so that none can stand in for another."""
 
 
-def test_each_weight_adds_its_part(tiny, batch):
+def test_the_loss_is_the_weighted_sum_of_its_parts(tiny, batch):
     _, graphdef, parameters, arrays, *_ = tiny
-    for weight, part in WEIGHTS.items():
-        alone = Phase1Config.model_validate({name: 2.0 if name == weight else 0.0 for name in WEIGHTS})
-        loss, parts = _loss(graphdef, parameters, arrays, batch, alone)
-        assert float(parts[part]) > 0
-        np.testing.assert_allclose(loss, 2 * parts[part], rtol=1e-6)
+    loss, parts = _loss(graphdef, parameters, arrays, batch, CONFIG)
+    assert all(float(parts[part]) > 0 for part in PARTS)
+    wanted = sum(getattr(CONFIG, weight) * float(parts[part]) for part, weight in PARTS.items())
+    np.testing.assert_allclose(loss, wanted, rtol=1e-6)
 
 
 def test_a_row_of_weight_zero_counts_for_nothing(tiny, batch):
     _, graphdef, parameters, arrays, *_ = tiny
     weights = jnp.array([1.0, 1.0, 0.0])
     other = batch.replace(chosen=batch.chosen.at[2].set(jnp.array([3, 0, 5])), workers=batch.workers.at[2].set(-1))
-    results = [
-        _loss(graphdef, parameters, arrays, b.replace(weights=weights), Phase1Config())[1] for b in (batch, other)
-    ]
+    results = [_loss(graphdef, parameters, arrays, b.replace(weights=weights), CONFIG)[1] for b in (batch, other)]
     for name in results[0]:
         np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-5, err_msg=name)
 
@@ -69,7 +68,7 @@ def test_untrained_decisions_cost_the_logarithm_of_the_choices(tiny, batch):
     """With every scale at zero all allowed choices are equally likely: log of their number."""
     _, graphdef, parameters, arrays, *_ = tiny
     flat = {k: jnp.zeros_like(v) if k.endswith(("scale", "_weight", "bias")) else v for k, v in parameters.items()}
-    _, parts = _loss(graphdef, flat, arrays, batch, Phase1Config())
+    _, parts = _loss(graphdef, flat, arrays, batch, CONFIG)
     choices = [6, 5, 4, 6, 5, 6, 5, 4, 3]  # 5 types and stop, less those used, at each decision of the three plans
     np.testing.assert_allclose(parts["decision_loss"], np.mean(np.log(choices)), rtol=1e-5)
 
@@ -79,7 +78,7 @@ def test_a_gold_plan_that_repeats_a_type_stays_finite(tiny, batch):
     repeated = batch.replace(
         chosen=batch.chosen.at[0].set(jnp.array([0, 0, 1])), workers=batch.workers.at[0].set(jnp.array([1, 1, 2]))
     )
-    loss, _ = _loss(graphdef, parameters, arrays, repeated, Phase1Config())
+    loss, _ = _loss(graphdef, parameters, arrays, repeated, CONFIG)
     assert float(loss) < 1e3
 
 

@@ -51,7 +51,14 @@ def small_bert(tmp_path_factory):
     """A folder with a tiny random BERT in the published layout, and its tensors."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.BertConfig(30, 8, 2, 2, 16, max_position_embeddings=12)
+    config = transformers.BertConfig(
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=12,
+    )
     model = transformers.BertModel(config).eval()
     folder = tmp_path_factory.mktemp("bert")
     model.save_pretrained(folder, safe_serialization=True)

@@ -78,8 +78,8 @@ def toy_config(files, **phase):
                 },
                 "training": {
                     "phase1_supervised": {
-                        "batch_size": 16,
-                        "num_epochs": 20,
+                        "batch_size": 8,
+                        "num_epochs": 8,
                         "learning_rate": 0.01,
                         "encoder_learning_rate": 0.01,
                         "early_stop_patience": None,
