@@ -41,7 +41,7 @@ class CheckpointReader:
     """One complete checkpoint. Checksums are compared once, before anything of it is used."""
 
     def __init__(self, folder: pathlib.Path):
-        self.folder = folder
+        self.folder = folder.absolute()  # orbax refuses relative paths
         self.manifest: Mapping[str, Any] = read_manifest(folder)
         self.step: int = self.manifest["step"]
         verify(folder, self.manifest)

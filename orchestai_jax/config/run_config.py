@@ -192,6 +192,8 @@ class Phase1Config(Section):
     """Weight of the penalty on cycles among edge probabilities."""
     worker_loss_weight: float = Field(default=0.5, ge=0)
     """Weight of the worker choice's loss."""
+    preference_loss_weight: float = Field(default=0.5, ge=0)
+    """Weight of the loss of the preference heard in the instruction."""
     complexity_loss_weight: float = Field(default=0.1, ge=0)
     """Weight of the complexity estimate's loss."""
     early_stop_patience: int | None = Field(default=3, ge=1)

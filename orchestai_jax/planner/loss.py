@@ -28,6 +28,10 @@ class PlanningBatch:
     workers: Int[Array, "batch J"]
     complexity: Float[Array, "batch J"]
     preference: Float[Array, "batch 3"]
+    stated_preference: Float[Array, "batch 3"]
+    """The weights under which `workers` are the best; where `preference` differs, the instruction says so."""
+    is_silent: Bool[Array, "batch"]
+    """Whether `preference` is only the default, so that the instruction is all there is to go by."""
     weights: Float[Array, "batch"]
     step_task_types: Int[Array, "steps"]
 
@@ -43,7 +47,8 @@ def planning_loss(
 
     `decision_loss` is the cross-entropy of one choice of the decomposer (next task type or stop), `label_loss` the
     binary cross-entropy summed over the catalog, `edge_loss` that of one ordered pair of tasks, `worker_loss` that of
-    one choice of a worker, `cycle_penalty` NOTEARS' on the edge probabilities. Dropout acts only when `rngs` is given.
+    one choice of a worker, `preference_loss` the squared error of the log weights heard, `cycle_penalty` NOTEARS' on
+    the edge probabilities. Dropout acts only when `rngs` is given.
     """
     lower = model.lower(batch.tokens, batch.mask) if batch.tokens.ndim == 2 else batch.tokens
     both = model.encode(catalog, lower, batch.mask, rngs=rngs)  # one pass over instructions and step texts
@@ -80,6 +85,11 @@ def planning_loss(
     has_worker = (batch.workers >= 0) * weights[:, None]
     of_label = jnp.take_along_axis(worker_logp, jnp.maximum(batch.workers, 0)[..., None], axis=-1)[..., 0]
     worker_loss = _mean(-jnp.where(batch.workers >= 0, of_label, 0.0), has_worker)
+    # log(w) of what is meant, less log(w) of what is given: what the instruction has to be heard saying. The weights
+    # start at 0.02, so that a preset's zero is small and not without end.
+    meant, told = (jnp.log(jnp.maximum(w, 0.02)) for w in (batch.stated_preference, batch.preference))
+    unheard = jnp.mean(jnp.square(model.hear_preference(encoded) - (meant - told)), axis=-1)
+    preference_loss = _mean(unheard, batch.is_silent * weights)
     has_complexity = ((batch.complexity >= 0) & tasks) * weights[:, None]
     complexity_loss = _mean(jnp.square(jax.nn.sigmoid(complexity) - batch.complexity), has_complexity)
 
@@ -91,6 +101,7 @@ def planning_loss(
         "edge_loss": edge_loss,
         "cycle_penalty": cycle_penalty,
         "worker_loss": worker_loss,
+        "preference_loss": preference_loss,
         "complexity_loss": complexity_loss,
         "step_text_loss": step_loss,
     }
@@ -100,6 +111,7 @@ def planning_loss(
         + config.edge_loss_weight * edge_loss
         + config.lambda_dag * cycle_penalty
         + config.worker_loss_weight * worker_loss
+        + config.preference_loss_weight * preference_loss
         + config.complexity_loss_weight * complexity_loss
         + config.step_text_loss_weight * step_loss
     )

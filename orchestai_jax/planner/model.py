@@ -172,6 +172,10 @@ class PlannerModel(nnx.Module):
         instruction = mean_pool(encoded.hidden, encoded.mask)
         return self.worker_selector(catalog, states, instruction, chosen, preference)
 
+    def hear_preference(self, encoded: Encoded) -> Float[Array, "batch 3"]:
+        """How far the instructions move the logarithms of the preference's weights."""
+        return self.worker_selector.hear(mean_pool(encoded.hidden, encoded.mask))
+
     def edge_logits(
         self,
         catalog: CatalogArrays,

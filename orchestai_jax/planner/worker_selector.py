@@ -15,7 +15,7 @@ class WorkerSelector(nnx.Module):
     """logit(worker | task, preference) = scale × utility(worker) + query(task) · key(worker).
 
     The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's
-    own, moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(moved(text)). The
+    own, moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(hear(text)). The
     second term starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a
     learned vector and its figures, so a worker that training never saw can be chosen too.
     """
@@ -58,8 +58,12 @@ class WorkerSelector(nnx.Module):
         declared = catalog.worker_features[safe]  # [batch, n, W, 3]
         keys = self.worker(catalog.workers, catalog.worker_known) + self.declared(declared)
         residual = jnp.einsum("bnh,bnwh->bnw", self.query(hidden), keys) * keys.shape[-1] ** -0.5
-        weights = preference * jnp.exp(self.moved(jax.nn.gelu(self.listen(instruction))))
+        weights = preference * jnp.exp(self.hear(instruction))
         utility = jnp.einsum("bnwf,bf->bnw", declared * jnp.array([1.0, -1.0, -1.0]), weights)
         able: Bool[Array, "batch n W"] = catalog.can_do[safe]
         logits = jnp.where(able, self.utility_scale[...] * utility + residual, jnp.finfo(residual.dtype).min)
         return jax.nn.log_softmax(logits, axis=-1), self.complexity(hidden)[..., 0]
+
+    def hear(self, instruction: Float[Array, "batch instruction"]) -> Float[Array, "batch 3"]:
+        """How far the instruction moves the logarithms of the weights of success, cost and latency; zero at first."""
+        return self.moved(jax.nn.gelu(self.listen(instruction)))

@@ -73,6 +73,7 @@ class PlanningData:
         )
         # The instruction may say what is preferred ("quickly"): half of the time the model must hear it from there.
         silent = random.random(len(indices)) < 0.5
+        stated = preference
         preference = np.where(silent[:, None], np.array(self._default, np.float32), preference)
         on_device = jnp.asarray
         return PlanningBatch(
@@ -83,6 +84,8 @@ class PlanningData:
             workers=on_device(workers),
             complexity=on_device(complexity),
             preference=on_device(preference, jnp.float32),
+            stated_preference=on_device(stated, jnp.float32),
+            is_silent=on_device(silent),
             weights=on_device(weights, jnp.float32),
             step_task_types=on_device(self._step_types[picked]),
         )

@@ -84,6 +84,11 @@ def test_a_moved_checkpoint_is_read(workdir, tmp_path):
     same(open_checkpoint(tmp_path / "elsewhere").restore(), make_state(7)["params"])
 
 
+def test_a_relative_path_will_do(workdir, monkeypatch):
+    monkeypatch.chdir(workdir.parent)
+    same(open_checkpoint(workdir.name).restore(), make_state(7)["params"])
+
+
 def test_state_may_change_while_it_is_saved(tmp_path):
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
     host = np.zeros(2_000_000)

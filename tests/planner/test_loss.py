@@ -24,6 +24,8 @@ def batch():
         workers=jnp.array([[1, 2, -1], [0, -1, -1], [0, 2, 2]]),
         complexity=jnp.array([[0.2, 0.9, -1], [0.5, -1, -1], [-1.0, -1, -1]]),
         preference=jnp.tile(jnp.array([1, 0.25, 0.25]), (3, 1)),
+        stated_preference=jnp.array([[1, 0.25, 0.25], [1, 0, 0.02], [0.3, 0.1, 1]]),
+        is_silent=jnp.array([True, True, False]),
         weights=jnp.ones(3),
         step_task_types=jnp.array([3, 4]),
     )
@@ -40,6 +42,7 @@ PARTS = {
     "edge_loss": "edge_loss_weight",
     "cycle_penalty": "lambda_dag",
     "worker_loss": "worker_loss_weight",
+    "preference_loss": "preference_loss_weight",
     "complexity_loss": "complexity_loss_weight",
     "step_text_loss": "step_text_loss_weight",
 }
@@ -71,6 +74,14 @@ def test_untrained_decisions_cost_the_logarithm_of_the_choices(tiny, batch):
     _, parts = _loss(graphdef, flat, arrays, batch, CONFIG)
     choices = [6, 5, 4, 6, 5, 6, 5, 4, 3]  # 5 types and stop, less those used, at each decision of the three plans
     np.testing.assert_allclose(parts["decision_loss"], np.mean(np.log(choices)), rtol=1e-5)
+
+
+def test_only_silent_rows_teach_what_is_heard(tiny, batch):
+    """With nothing heard yet the error is the mean squared log ratio of the weights, over silent rows alone."""
+    _, graphdef, parameters, arrays, *_ = tiny
+    _, parts = _loss(graphdef, parameters, arrays, batch, CONFIG)
+    second = np.mean(np.square([0.0, np.log(0.02 / 0.25), np.log(0.02 / 0.25)]))
+    np.testing.assert_allclose(parts["preference_loss"], second / 2, rtol=1e-5)
 
 
 def test_a_gold_plan_that_repeats_a_type_stays_finite(tiny, batch):
