@@ -108,6 +108,7 @@ def test_the_public_data_is_read_as_its_readme_says(public_data):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # compiles a planner's every program
 def test_the_whole_script_on_a_few_samples(public_data, tmp_path, monkeypatch):
     folder = public_data("nestful/glaive-data.json").parents[1]
     monkeypatch.setenv("ORCHESTAI_DATA", str(folder))  # the configuration that is varied names files in it

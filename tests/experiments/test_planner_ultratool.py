@@ -105,6 +105,7 @@ def test_a_quick_run_writes_nowhere_near_the_figures_of_record():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # compiles a planner's every program
 def test_the_whole_script_on_a_few_samples(public_data, tmp_path, monkeypatch):
     from orchestai_jax.planner.pretrained import EncoderNotFoundError, find_pretrained
 
