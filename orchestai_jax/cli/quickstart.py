@@ -26,7 +26,7 @@ def quickstart(
 ) -> None:
     """Train a planner on the embedded catalog, plan and run real requests on sample files, and write an HTML report.
 
-    Needs no network and no key, and takes less than 5 minutes on 2 cores.
+    Needs no network and no key, and takes some minutes on 2 cores.
 
     \b
     Examples:

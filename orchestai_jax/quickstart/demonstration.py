@@ -36,7 +36,7 @@ SCRATCH_ENCODER = {"weights": "none", "hidden_size": 192, "num_layers": 3, "num_
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartSettings:
-    """How much of everything. The defaults take less than 5 minutes on 2 cores."""
+    """How much of everything. The defaults are meant for some minutes on 2 cores."""
 
     train: int = 3200
     """Samples to train on."""

@@ -53,7 +53,7 @@ from orchestai_jax.workflow import Catalog, TaskType, load_catalog
 logger = logging.getLogger(__name__)
 
 _BUCKET = 32
-"""Training pads to buckets of 32 tokens: half the compilations of planning's 16, for a few per cent of padding."""
+"""Training pads to buckets of 32 tokens: half as many lengths to compile as planning's 16, for more padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +129,7 @@ def train_planner(
         step=jnp.zeros((), jnp.int32),
         params={**parts, "catalog": {"vectors": jnp.asarray(vectors)}},
         opt_state=jax.jit(optimizer.init)(parts["trainable"]),
-        key=jax.random.key(config.seed, impl="rbg"),  # dropout masks by threefry cost a tenth of a step on a CPU
+        key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
     )
     state = jax.device_put(state, jax.devices()[0])
     store = CheckpointStore(
