@@ -67,7 +67,7 @@ def evaluate(
     from orchestai_jax.data import load_samples
     from orchestai_jax.evaluation import evaluate_planner
 
-    samples = load_samples(data, data_format.value, chosen)
+    samples = load_samples(data, data_format.value, chosen, allow_unknown=True)
     if not samples:
         raise WrongUseError(f"{data} holds no samples; nothing to evaluate")
     report = evaluate_planner(opened, samples, chosen, predictions=predictions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -70,9 +70,9 @@ class PlanningScores:
     dag_validity: NDArray[np.float64]
     """1 where there is a plan and its dependencies hold no cycle, whatever else may be wrong with it."""
     selection_counts: NDArray[np.float64]
-    """[samples, 2]: gold worker labels of tasks that were predicted, and how many of those were matched."""
+    """[samples, 2]: gold worker labels that count, of tasks that were predicted, and how many were matched."""
     selection_labels: int
-    """Gold worker labels in the data."""
+    """Gold worker labels that count."""
 
     @property
     def n(self) -> int:
@@ -100,10 +100,16 @@ class PlanningScores:
         return {**self.means, "selection_accuracy": self.selection_accuracy, "n": self.n}
 
 
-def score_plans(samples: Sequence[PlanningSample], plans: Sequence[PredictedPlan | None]) -> PlanningScores:
+def score_plans(
+    samples: Sequence[PlanningSample],
+    plans: Sequence[PredictedPlan | None],
+    choices: Collection[str] | None = None,
+) -> PlanningScores:
     """Score plans against gold plans, one a sample and in the same order.
 
     A missing (None) or invalid plan, or one whose dependencies hold a cycle, counts as empty for nodes and links.
+    `choices` are the task types that several workers can do: gold workers of other tasks, which nobody can get wrong,
+    are not counted (None = all are).
 
     Raises:
         ValueError: when there are no samples, or not one plan a sample.
@@ -123,8 +129,9 @@ def score_plans(samples: Sequence[PlanningSample], plans: Sequence[PredictedPlan
             bool(plan.task_types),
             acyclic,
         )
-        labels += sum(worker is not None for worker in sample.workers or ())
-        selection[i] = _selection_counts(sample, plan)
+        gold = _worker_labels(sample, choices)
+        labels += len(gold)
+        selection[i] = _selection_counts(gold, plan)
     return PlanningScores(
         **{name: rows[:, column] for column, name in enumerate(FIGURES)},
         selection_counts=selection,
@@ -234,16 +241,15 @@ def _call_pairs(task_types: Sequence[str], dependencies: Iterable[tuple[int, int
     return {(named[source], named[target]) for source, target in dependencies}
 
 
-def _selection_counts(sample: PlanningSample, plan: PredictedPlan) -> tuple[int, int]:
-    if sample.workers is None:
-        return 0, 0
+def _worker_labels(sample: PlanningSample, choices: Collection[str] | None) -> dict[Call, str]:
+    labels = zip(calls(sample.task_types), sample.workers or (), strict=sample.workers is not None)
+    return {call: w for call, w in labels if w is not None and (choices is None or call[0] in choices)}
+
+
+def _selection_counts(gold: Mapping[Call, str], plan: PredictedPlan) -> tuple[int, int]:
     chosen = dict(zip(calls(plan.task_types), plan.workers or (None,) * len(plan.task_types), strict=True))
-    labels = [
-        (call, worker)
-        for call, worker in zip(calls(sample.task_types), sample.workers, strict=True)
-        if worker is not None and call in chosen
-    ]
-    return len(labels), sum(chosen[call] == worker for call, worker in labels)
+    predicted = [call for call in gold if call in chosen]
+    return len(predicted), sum(chosen[call] == gold[call] for call in predicted)
 
 
 def _check_lengths(samples: Sequence[PlanningSample], plans: Sequence[PredictedPlan | None]) -> None:

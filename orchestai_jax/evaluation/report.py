@@ -165,7 +165,7 @@ def evaluate_planner(
         predictions.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     chains = [dataclasses.replace(p, dependencies=chain_links(p.task_types)) if p is not None else None for p in plans]
     return PlanningReport(
-        scores=score_plans(samples, plans),
+        scores=score_plans(samples, plans, used.choices),
         chain_link_f1=score_plans(samples, chains).link_f1,
         references=reference_counts(samples, plans),
         latencies_ms=_latencies_ms(planner, samples, catalog, clock),

@@ -179,6 +179,16 @@ class Catalog(_Frozen):
         """Whether a worker of the catalog can do a task type. False for ids that the catalog does not have."""
         return task_type_id in self._abilities.get(worker_id, ())
 
+    @functools.cached_property
+    def choices(self) -> frozenset[str]:
+        """The task types that several workers can do."""
+        return frozenset(t for t, workers in self._workers_by_task_type.items() if len(workers) > 1)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed, checked like a new catalog. Raises CatalogError."""
+        del deep  # nothing in a catalog can change
+        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
+
     def fits(self, source: str, target: str) -> bool:
         """Whether some output of `source` may feed some input of `target` (both task type ids)."""
         outputs, inputs = self.task_type(source).outputs, self.task_type(target).inputs

@@ -350,6 +350,15 @@ def test_unknown_task_types_are_named_against_a_catalog(tmp_path):
         load_samples(path, "taskbench", catalog)
 
 
+def test_unknown_task_types_can_be_missed_in_scoring_but_not_all_of_them(tmp_path, caplog):
+    path = write_lines(tmp_path, bench(), bench(id=2, task_nodes=nodes(*"az"), task_links=[]))
+    some = Catalog(name="mine", task_types=(TaskType(id="a"),))
+    assert len(load_samples(path, "taskbench", some, allow_unknown=True)) == 2
+    assert "`z` (sample 2); they cannot be planned and count as missed" in caplog.text
+    with pytest.raises(DataError, match="give the catalog that the data was made with"):
+        load_samples(path, "taskbench", Catalog(task_types=(TaskType(id="other"),)), allow_unknown=True)
+
+
 def test_an_unknown_format_is_refused_with_the_known_ones():
     with pytest.raises(DataError, match="unknown data format `csv`; one of taskbench, sealtools"):
         load_samples("x", "csv")

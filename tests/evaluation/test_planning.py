@@ -143,6 +143,12 @@ def test_selection_accuracy_counts_gold_labels_of_predicted_tasks_only():
     np.testing.assert_array_equal(scores.selection_counts, [[3, 2], [1, 1], [0, 0]])
 
 
+def test_selection_accuracy_leaves_out_tasks_without_a_choice():
+    samples, plans = [sample("abc", workers=("x", "y", "z"))], [plan("abc", workers=("x", "y", "w"))]
+    assert score_plans(samples, plans, choices={"b", "c"}).selection_accuracy == 1 / 2
+    assert score_plans(samples, plans, choices={"d"}).selection_accuracy is None
+
+
 def test_selection_accuracy_is_none_without_labels_and_zero_without_predictions():
     assert score_plans([sample("ab")], [plan("ab", workers=("x", "x"))]).selection_accuracy is None
     assert score_plans([sample("ab", workers=(None, None))], [plan("ab")]).selection_accuracy is None

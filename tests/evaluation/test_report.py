@@ -116,6 +116,12 @@ def test_catalog_and_preference_reach_the_planner(catalog):
     assert got.as_dict()["coverage"] == 0  # the plans use task types that the given catalog does not have
 
 
+def test_workers_of_tasks_without_a_choice_are_not_counted():
+    alone = Catalog(task_types=CATALOG.task_types, workers=(WorkerSpec(id="fast", task_types=("a", "b", "c")),))
+    got = evaluate_planner(ScriptedPlanner(Clock(), alone), SAMPLES, clock=Clock())
+    assert got.as_dict()["selection_accuracy"] is None
+
+
 def test_data_without_workers_has_no_selection_accuracy(catalog):
     clock = Clock()
     got = evaluate_planner(ScriptedPlanner(clock, catalog), SAMPLES[1:2], clock=clock)

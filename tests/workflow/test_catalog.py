@@ -278,3 +278,18 @@ def test_schema_and_loader_refuse_the_same(tmp_path, content):
     path.write_text(json.dumps(content))
     with pytest.raises(CatalogError):
         load_catalog(path)
+
+
+def test_a_changed_copy_looks_itself_up():
+    first = Catalog(
+        task_types=(TaskType(id="a"), TaskType(id="b")),
+        workers=(WorkerSpec(id="w", task_types=("a", "b")), WorkerSpec(id="v", task_types=("a",))),
+    )
+    assert first.index == {"a": 0, "b": 1}
+    assert first.choices == {"a"}
+    second = first.model_copy(update={"task_types": (TaskType(id="b"),), "workers": ()})
+    assert second.index == {"b": 0}
+    assert second.workers_for("a") == second.workers_for("b") == ()
+    assert second.choices == frozenset()
+    with pytest.raises(CatalogError, match="unknown task type 'a'"):
+        first.model_copy(update={"task_types": (TaskType(id="b"),)})
