@@ -23,6 +23,12 @@ def quickstart(
         int | None,
         typer.Option("--epochs", metavar="N", min=1, help="Train for N epochs; default: the quickstart's own."),
     ] = None,
+    requests: Annotated[
+        str,
+        typer.Option(
+            "--requests", metavar="SET", help="Hand-written requests to score: held-out, or development to work with."
+        ),
+    ] = "held-out",
 ) -> None:
     """Train a planner on the embedded catalog, plan and run real requests on sample files, and write an HTML report.
 
@@ -32,10 +38,8 @@ def quickstart(
     Examples:
       orchestai quickstart
       orchestai quickstart --workdir runs/second --seed 1
+      orchestai quickstart --requests development
     """
     from orchestai_jax.quickstart import run_quickstart
 
-    if epochs is None:
-        run_quickstart(workdir, seed=seed)
-    else:
-        run_quickstart(workdir, seed=seed, epochs=epochs)
+    run_quickstart(workdir, seed=seed, epochs=epochs, requests_name=requests)

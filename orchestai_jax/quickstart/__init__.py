@@ -3,7 +3,7 @@
 from orchestai_jax.quickstart.catalog import load_embedded_catalog
 from orchestai_jax.quickstart.demonstration import QuickstartResult, QuickstartSettings, run_quickstart
 from orchestai_jax.quickstart.report import render_report, write_report
-from orchestai_jax.quickstart.requests import RequestsError, load_requests, parse_requests
+from orchestai_jax.quickstart.requests import REQUEST_SETS, RequestsError, load_requests, parse_requests
 from orchestai_jax.quickstart.sample_files import SAMPLE_TYPES, write_sample_files
 from orchestai_jax.quickstart.training_data import QuickstartData, make_training_data
 from orchestai_jax.quickstart.wording import Wording, WordingError, check_wording, load_wording
@@ -21,6 +21,7 @@ from orchestai_jax.quickstart.worker_outcomes import (
 )
 
 __all__ = [
+    "REQUEST_SETS",
     "SAMPLE_TYPES",
     "ChoiceReport",
     "ChoiceScore",

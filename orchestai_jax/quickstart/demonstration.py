@@ -64,6 +64,7 @@ def run_quickstart(
     seed: int = 0,
     epochs: int | None = None,
     max_concurrency: int = 2,
+    requests_name: str = "held-out",
     settings: QuickstartSettings | None = None,
     console: Console | None = None,
     train_planner: Callable[[RunConfig, Path, bool], Any] | None = None,
@@ -80,12 +81,14 @@ def run_quickstart(
       seed: of files, samples and training.
       epochs: passes over the samples; the packaged configuration's where not given.
       max_concurrency: how many tasks of a workflow may run at once.
+      requests_name: the set of hand-written requests that is scored and run, `held-out` or `development`.
       settings: how much of everything.
       console: where progress goes; standard output where not given.
       train_planner: trains (config, folder, resume); that of `training.supervised` where not given.
       load_planner: gives the planner of a folder; `Planner.from_checkpoint` where not given.
 
-    Raises ConfigError or TrainingError where the folder was begun with another seed or number of epochs.
+    Raises ConfigError or TrainingError where the folder was begun with another seed or number of epochs, RequestsError
+    for a set of requests that there is not.
     """
     began = time.perf_counter()
     workdir = Path(workdir).resolve()
@@ -120,9 +123,9 @@ def run_quickstart(
             held_out=settings.held_out,
             progress=narrator.update,
         )
-        requests = load_requests(catalog, outcomes)
+        requests = load_requests(catalog, outcomes, requests_name)
         _write_data(workdir / "data", data, requests, catalog)
-        narrator.say(f"{len(data.train)} to train on, {len(requests)} hand-written ones held out")
+        narrator.say(f"{len(data.train)} to train on, {len(requests)} hand-written ones ({requests_name})")
     with narrator.step("Training the planner"):
         config, encoder = _planner_config(workdir, seed, epochs)
         narrator.say(encoder["note"])
@@ -146,6 +149,7 @@ def run_quickstart(
         results = {
             "schema_version": RESULTS_VERSION,
             "seed": seed,
+            "requests": requests_name,
             "machine": describe_machine(),
             "encoder": encoder,
             "data": _data_summary(catalog, outcomes, data, requests),

@@ -20,9 +20,19 @@ class RequestsError(ValueError):
     """A hand-written request that cannot be used. The message names its number and field."""
 
 
-def load_requests(catalog: Catalog, outcomes: WorkerOutcomes) -> list[PlanningSample]:
-    """The requests that ship with the package, each with the best workers under the preference that it states."""
-    text = importlib.resources.files("orchestai_jax.quickstart").joinpath("requests.yaml").read_text(encoding="utf-8")
+REQUEST_SETS = {"held-out": "requests.yaml", "development": "development_requests.yaml"}
+"""The sets that ship with the package. Whoever works on the planner scores it on `development`."""
+
+
+def load_requests(catalog: Catalog, outcomes: WorkerOutcomes, name: str = "held-out") -> list[PlanningSample]:
+    """The requests of a set that ships with the package, each with the best workers under the preference it states.
+
+    Raises RequestsError for a set that there is not.
+    """
+    if name not in REQUEST_SETS:
+        raise RequestsError(f"requests is {name!r}; allowed: {', '.join(REQUEST_SETS)}")
+    folder = importlib.resources.files("orchestai_jax.quickstart")
+    text = folder.joinpath(REQUEST_SETS[name]).read_text(encoding="utf-8")
     return parse_requests(yaml.safe_load(text), catalog, outcomes)
 
 

@@ -87,7 +87,7 @@ def ran(tmp_path_factory, outcomes):
         return Trained()
 
     patch.setattr(demonstration, "measure_workers", measure)
-    patch.setattr(demonstration, "load_requests", lambda c, o: parse_requests(REQUESTS, c, o))
+    patch.setattr(demonstration, "load_requests", lambda c, o, name: parse_requests(REQUESTS, c, o))
     workdir = tmp_path_factory.mktemp("quickstart") / "new" / "folder"
     output = io.StringIO()
     arguments = {
