@@ -65,6 +65,8 @@ class EncoderConfig(Section):
     """How many of the last layers are trained (null = all, 0 = the encoder is frozen)."""
     max_tokens: int = Field(default=128, ge=8, le=512)
     """Longest input in tokens; what is over is cut."""
+    token_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an instruction's tokens that the trained layers do not see in a training step."""
     hidden_size: int = Field(default=384, ge=8)
     """Width, from scratch only (imported weights bring their own)."""
     num_layers: int = Field(default=4, ge=1)
@@ -127,12 +129,20 @@ class WorkerSelectorConfig(Section):
 class DecodingConfig(Section):
     """How a plan is read from the model's probabilities."""
 
-    method: Literal["greedy", "beam"] = "greedy"
-    """The best task type at each step, or the best of several whole plans."""
+    method: Literal["greedy", "beam", "mbr"] = "greedy"
+    """The best task type at each step, the most probable of several whole plans, or the one of them that agrees best
+    with the others (minimum Bayes risk)."""
     beam_size: int = Field(default=4, ge=1, le=64)
-    """Plans kept at each step (beam only)."""
+    """Plans kept at each step (beam and mbr)."""
     length_penalty: float = Field(default=0.0, ge=0)
     """Exponent of the length that a plan's log-probability is divided by (beam only; 0 = off)."""
+    mbr_temperature: float = Field(default=1.0, gt=0)
+    """What the plans' log-probabilities are divided by before they weigh the agreement (mbr only)."""
+
+    @property
+    def width(self) -> int:
+        """Plans kept at each step; greedy keeps one."""
+        return 1 if self.method == "greedy" else self.beam_size
 
 
 class PlannerConfig(Section):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from orchestai_jax.config import DecodingConfig
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.graph_generator import pairs_fit
 from orchestai_jax.planner.model import Encoded, PlannerModel
@@ -33,14 +34,18 @@ def decode(
     lower: Float[Array, "batch n hidden"],
     mask: Bool[Array, "batch n"],
     preference: Float[Array, "batch 3"],
-    *,
-    beam_size: int,
-    length_penalty: float = 0.0,
+    decoding: DecodingConfig,
 ) -> DecodedPlans:
     """Plan a batch of instructions; `lower` comes from `model.lower`."""
     encoded = model.encode(catalog, lower, mask)
-    chosen, states, task_logp, plan_logp = _search(model, catalog, encoded, beam_size, length_penalty)
-    return _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, preference)
+    beams = _search(model, catalog, encoded, decoding.width)
+    best = pick_plan(beams.chosen, beams.logp, catalog.known.shape[0], decoding)
+
+    def of_best(x: Array) -> Array:
+        return jnp.take_along_axis(x, best.reshape(-1, *[1] * (x.ndim - 1)), axis=1)[:, 0]
+
+    chosen, states, task_logp, logp = map(of_best, (beams.chosen, beams.states, beams.task_logp, beams.logp))
+    return _complete(model, catalog, encoded, chosen, states, task_logp, logp, preference)
 
 
 def decode_given(
@@ -90,8 +95,43 @@ class _Beams:
     values: Array
 
 
-def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams: int, length_penalty: float):
-    """Beam search; returns the best beam's chosen [batch, J], states, log-probabilities of each choice and of all."""
+def pick_plan(
+    chosen: Int[Array, "batch beams J"],
+    logp: Float[Array, "batch beams"],
+    num_task_types: int,
+    decoding: DecodingConfig,
+) -> Int[Array, "batch"]:
+    """Which of the plans found is given out: the most probable one, or by minimum Bayes risk the one of highest
+    expected agreement (Kumar & Byrne 2004, with the mean of node F1 and link F1 of neighbours in order as the gain)."""
+    if decoding.method != "mbr":
+        length = jnp.sum(chosen < num_task_types, axis=-1) + 1.0
+        return jnp.argmax(logp / length**decoding.length_penalty, axis=1)
+    posterior = jax.nn.softmax(logp / decoding.mbr_temperature, axis=-1)
+    expected = jnp.einsum("bij,bj->bi", agreement(chosen, num_task_types), posterior)
+    found = logp > jnp.finfo(logp.dtype).min / 2  # a wide beam over a small catalog has places that nothing filled
+    return jnp.argmax(jnp.where(found, expected, -1.0), axis=1)
+
+
+def agreement(chosen: Int[Array, "batch beams J"], num_task_types: int) -> Float[Array, "batch beams beams"]:
+    """Of each two plans, the mean of the F1 of their sets of task types and of their sets of pairs of neighbours."""
+    tasks = chosen < num_task_types
+    pairs = chosen[..., :-1] * num_task_types + chosen[..., 1:]
+
+    def f1(items: Array, valid: Array) -> Array:
+        repeats = jnp.tril(items[..., :, None] == items[..., None, :], k=-1)
+        valid = valid & ~jnp.any(repeats, axis=-1)  # sets: what comes again does not count again
+        same = items[:, :, None, :, None] == items[:, None, :, None, :]
+        both = valid[:, :, None, :, None] & valid[:, None, :, None, :]
+        shared = jnp.sum(same & both, axis=(3, 4))
+        count = jnp.sum(valid, axis=-1)
+        total = count[:, :, None] + count[:, None, :]
+        return jnp.where(total > 0, 2 * shared / jnp.maximum(total, 1), 1.0)
+
+    return (f1(chosen, tasks) + f1(pairs, tasks[..., 1:])) / 2
+
+
+def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams: int) -> _Beams:
+    """Beam search: the plans found, whole."""
     decomposer, spec = model.decomposer, model.spec.planner.decomposer
     size, max_tasks = catalog.known.shape[0], decomposer.max_tasks
     batch, hidden = encoded.hidden.shape[0], encoded.hidden.shape[2]
@@ -155,11 +195,4 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
             values=of_parent(values.reshape(cache)),
         )
 
-    beam = jax.lax.while_loop(lambda b: ~jnp.all(b.done) & (b.step <= max_tasks), advance, first)
-    length = jnp.sum(beam.chosen < size, axis=-1) + 1.0
-    best = jnp.argmax(beam.logp / length**length_penalty, axis=1)
-
-    def of_best(x: Array) -> Array:
-        return jnp.take_along_axis(x, best.reshape(batch, *[1] * (x.ndim - 1)), axis=1)[:, 0]
-
-    return of_best(beam.chosen), of_best(beam.states), of_best(beam.task_logp), of_best(beam.logp)
+    return jax.lax.while_loop(lambda b: ~jnp.all(b.done) & (b.step <= max_tasks), advance, first)

@@ -17,12 +17,12 @@ from orchestai_jax.planner.model import Encoded, PlannerModel, sigmoid_cross_ent
 class PlanningBatch:
     """Instructions and gold plans, padded: T (the number of task types) stands for no task, -1 for no label.
 
-    `tokens` holds token ids [batch + steps, n], or the output of the frozen layers [batch + steps, n, hidden] where
-    that is cached: first the instructions, then single step texts, each of one task type.
+    `tokens` (of instructions) and `step_tokens` (of the texts of single steps, each of one task type) hold token ids
+    [rows, n], or the output of the frozen layers [rows, n, hidden] where that is cached.
     """
 
     tokens: Array
-    mask: Bool[Array, "rows n"]
+    mask: Bool[Array, "batch n"]
     chosen: Int[Array, "batch J"]
     edges: Float[Array, "batch J J"]
     workers: Int[Array, "batch J"]
@@ -33,6 +33,8 @@ class PlanningBatch:
     is_silent: Bool[Array, "batch"]
     """Whether `preference` is only the default, so that the instruction is all there is to go by."""
     weights: Float[Array, "batch"]
+    step_tokens: Array
+    step_mask: Bool[Array, "steps m"]
     step_task_types: Int[Array, "steps"]
 
 
@@ -50,16 +52,11 @@ def planning_loss(
     one choice of a worker, `preference_loss` the squared error of the log weights heard, `cycle_penalty` NOTEARS' on
     the edge probabilities. Dropout acts only when `rngs` is given.
     """
-    lower = model.lower(batch.tokens, batch.mask) if batch.tokens.ndim == 2 else batch.tokens
-    both = model.encode(catalog, lower, batch.mask, rngs=rngs)  # one pass over instructions and step texts
+    mask = batch.mask
+    if rngs is not None and model.spec.planner.encoder.token_dropout > 0:
+        mask = drop_tokens(mask, model.spec.planner.encoder.token_dropout, rngs.dropout())
+    encoded = _encode(model, catalog, batch.tokens, mask, rngs)
     size, (batch_size, max_tasks) = catalog.known.shape[0], batch.chosen.shape
-    encoded = Encoded(
-        both.hidden[:batch_size],
-        both.mask[:batch_size],
-        both.task_types,
-        both.labels[:batch_size],
-        both.attended[:batch_size],
-    )
     tasks = batch.chosen < size  # [batch, J]
     weights = batch.weights
     total_weight = jnp.maximum(jnp.sum(weights), 1.0)
@@ -93,8 +90,10 @@ def planning_loss(
     has_complexity = ((batch.complexity >= 0) & tasks) * weights[:, None]
     complexity_loss = _mean(jnp.square(jax.nn.sigmoid(complexity) - batch.complexity), has_complexity)
 
-    has_steps = batch.step_task_types.shape[0] > 0
-    step_loss = _step_text_loss(both.labels[batch_size:], batch.step_task_types) if has_steps else jnp.zeros(())
+    step_loss = jnp.zeros(())
+    if batch.step_task_types.shape[0]:
+        steps = _encode(model, catalog, batch.step_tokens, batch.step_mask, rngs)
+        step_loss = _step_text_loss(steps.labels, batch.step_task_types)
     parts = {
         "decision_loss": decision_loss,
         "label_loss": label_loss,
@@ -116,6 +115,17 @@ def planning_loss(
         + config.step_text_loss_weight * step_loss
     )
     return loss, {"loss": loss, **parts}
+
+
+def drop_tokens(mask: Bool[Array, "batch n"], rate: float, key: Array) -> Bool[Array, "batch n"]:
+    """The mask with a share of the tokens hidden; the first of each row (BERT's [CLS]) always stays."""
+    keep = jax.random.bernoulli(key, 1 - rate, mask.shape).at[:, 0].set(True)
+    return mask & keep
+
+
+def _encode(model: PlannerModel, catalog: CatalogArrays, tokens: Array, mask: Array, rngs: nnx.Rngs | None) -> Encoded:
+    lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
+    return model.encode(catalog, lower, mask, rngs=rngs)
 
 
 def _decision_losses(model, catalog, encoded: Encoded, states, previous, batch: PlanningBatch):

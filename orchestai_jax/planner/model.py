@@ -169,12 +169,11 @@ class PlannerModel(nnx.Module):
         preference: Float[Array, "batch 3"],
     ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
         """Log-probabilities of the workers of each chosen task, and log-odds of its complexity."""
-        instruction = mean_pool(encoded.hidden, encoded.mask)
-        return self.worker_selector(catalog, states, instruction, chosen, preference)
+        return self.worker_selector(catalog, states, self.hear_preference(encoded), chosen, preference)
 
     def hear_preference(self, encoded: Encoded) -> Float[Array, "batch 3"]:
         """How far the instructions move the logarithms of the preference's weights."""
-        return self.worker_selector.hear(mean_pool(encoded.hidden, encoded.mask))
+        return self.worker_selector.listener(encoded.hidden, encoded.mask)
 
     def edge_logits(
         self,

@@ -207,9 +207,7 @@ def _plan(
     preference: Float[Array, "batch 3"],
 ) -> DecodedPlans:
     model = merge_parameters(graphdef, parameters)
-    beams = decoding.beam_size if decoding.method == "beam" else 1
-    lower = model.lower(ids, mask)
-    return decode(model, arrays, lower, mask, preference, beam_size=beams, length_penalty=decoding.length_penalty)
+    return decode(model, arrays, model.lower(ids, mask), mask, preference, decoding)
 
 
 @functools.partial(jax.jit, static_argnums=0)

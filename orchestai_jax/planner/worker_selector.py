@@ -10,14 +10,41 @@ from jaxtyping import Array, Bool, Float, Int
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
 
+NUM_WEIGHTS = 3
+"""Of success, cost and latency."""
+
+
+class PreferenceListener(nnx.Module):
+    """Hears in an instruction how its author weighs success, cost and latency.
+
+    Each weight has a query of its own that attends to the tokens ("quickly", "as good as it gets"); what it attended to
+    moves the weight's logarithm. Nothing is heard before training.
+    """
+
+    def __init__(self, in_size: int, hidden_size: int, *, rngs: nnx.Rngs):
+        self.query = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (NUM_WEIGHTS, hidden_size)))
+        self.key = nnx.Linear(in_size, hidden_size, rngs=rngs)
+        self.value = nnx.Linear(in_size, hidden_size, rngs=rngs)
+        self.moved = nnx.Param(jnp.zeros((NUM_WEIGHTS, hidden_size)))
+        self.bias = nnx.Param(jnp.zeros(NUM_WEIGHTS))
+
+    def __call__(
+        self, tokens: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"]
+    ) -> Float[Array, "batch 3"]:
+        """How far the instruction moves the logarithms of the three weights."""
+        scores = jnp.einsum("kh,bnh->bkn", self.query[...], self.key(tokens)) * self.query.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(mask[:, None, :], scores, jnp.finfo(scores.dtype).min), axis=-1)
+        heard = jnp.einsum("bkn,bnh->bkh", weights, jax.nn.gelu(self.value(tokens)))
+        return jnp.einsum("bkh,kh->bk", heard, self.moved[...]) + self.bias[...]
+
 
 class WorkerSelector(nnx.Module):
     """logit(worker | task, preference) = scale × utility(worker) + query(task) · key(worker).
 
     The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's
-    own, moved by what the instruction says ("quickly", "as good as it gets"): w = preference x exp(hear(text)). The
-    second term starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a
-    learned vector and its figures, so a worker that training never saw can be chosen too.
+    own, moved by what the instruction says: w = preference x exp(heard), see PreferenceListener. The second term
+    starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a learned vector and
+    its figures, so a worker that training never saw can be chosen too.
     """
 
     def __init__(
@@ -34,8 +61,7 @@ class WorkerSelector(nnx.Module):
         self.hidden = nnx.Linear(state_size + 3, 2 * hidden_size, rngs=rngs)
         self.query = nnx.Linear(2 * hidden_size, hidden_size, kernel_init=zeros, rngs=rngs)
         self.complexity = nnx.Linear(2 * hidden_size, 1, rngs=rngs)
-        self.listen = nnx.Linear(instruction_size, hidden_size, rngs=rngs)
-        self.moved = nnx.Linear(hidden_size, 3, kernel_init=zeros, rngs=rngs)
+        self.listener = PreferenceListener(instruction_size, hidden_size, rngs=rngs)
         self.worker = DescribedEmbedding(description_size, hidden_size, num_workers, rngs=rngs)
         self.declared = nnx.Linear(3, hidden_size, use_bias=False, rngs=rngs)
         self.utility_scale = nnx.Param(jnp.array(10.0))
@@ -44,13 +70,13 @@ class WorkerSelector(nnx.Module):
         self,
         catalog: CatalogArrays,
         states: Float[Array, "batch n state"],
-        instruction: Float[Array, "batch instruction"],
+        heard: Float[Array, "batch 3"],
         chosen: Int[Array, "batch n"],
         preference: Float[Array, "batch 3"],
     ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
         """Log-probabilities of the workers (about -inf where they cannot do the task) and complexity log-odds.
 
-        `instruction` is the pooled encoding of the text, `preference` the weights of success, cost and latency.
+        `preference` holds the weights of success, cost and latency, `heard` is what `listener` makes of the text.
         """
         safe = jnp.minimum(chosen, catalog.known.shape[0] - 1)
         spread = jnp.broadcast_to(preference[:, None, :], (*states.shape[:2], 3))
@@ -58,12 +84,8 @@ class WorkerSelector(nnx.Module):
         declared = catalog.worker_features[safe]  # [batch, n, W, 3]
         keys = self.worker(catalog.workers, catalog.worker_known) + self.declared(declared)
         residual = jnp.einsum("bnh,bnwh->bnw", self.query(hidden), keys) * keys.shape[-1] ** -0.5
-        weights = preference * jnp.exp(self.hear(instruction))
+        weights = preference * jnp.exp(heard)
         utility = jnp.einsum("bnwf,bf->bnw", declared * jnp.array([1.0, -1.0, -1.0]), weights)
         able: Bool[Array, "batch n W"] = catalog.can_do[safe]
         logits = jnp.where(able, self.utility_scale[...] * utility + residual, jnp.finfo(residual.dtype).min)
         return jax.nn.log_softmax(logits, axis=-1), self.complexity(hidden)[..., 0]
-
-    def hear(self, instruction: Float[Array, "batch instruction"]) -> Float[Array, "batch 3"]:
-        """How far the instruction moves the logarithms of the weights of success, cost and latency; zero at first."""
-        return self.moved(jax.nn.gelu(self.listen(instruction)))

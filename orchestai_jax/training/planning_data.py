@@ -18,6 +18,9 @@ from orchestai_jax.workflow import Catalog
 Lower = Callable[[Int[np.ndarray, "batch n"], np.ndarray], Float[np.ndarray, "batch n hidden"]]
 """Token ids and mask → output of the frozen layers."""
 
+MAX_STEP_TOKENS = 32
+"""What a step's text holds beyond this many tokens is not read (a twentieth of UltraTool's are longer)."""
+
 _STEP_NUMBER = re.compile(r"^\s*(?:step)?\s*\d+\s*[.:)]?\s*", re.IGNORECASE)
 _LOWER_BATCH = 32
 _BUCKET = 16
@@ -57,7 +60,7 @@ class PlanningData:
         ]
         steps = [(text, i) for text, i in steps if text]
         self._steps_per_batch = step_texts_per_batch if steps else 0
-        step_ids = tokenizer.encode_batch([text for text, _ in steps], max_tokens) if steps else []
+        step_ids = tokenizer.encode_batch([text for text, _ in steps], MAX_STEP_TOKENS) if steps else []
         self._step_tokens = self._encode(step_ids)
         self._step_types = np.array([i for _, i in steps], np.int32)
         self._targets = [self._target(s) for s in self.samples]
@@ -66,8 +69,8 @@ class PlanningData:
         """The batch of the samples at `indices`, padded to `padded_length` tokens."""
         random = np.random.default_rng([self._seed, padded_length, *map(int, indices)])
         picked = random.integers(0, max(len(self._step_tokens), 1), self._steps_per_batch)
-        rows = [self._tokens[i] for i in indices] + [self._step_tokens[i] for i in picked]
-        tokens, mask = _pad(rows, padded_length)
+        tokens, mask = _pad([self._tokens[i] for i in indices], padded_length)
+        step_tokens, step_mask = self._step_rows(picked)
         chosen, edges, workers, complexity, preference = map(
             np.stack, zip(*(self._targets[i] for i in indices), strict=True)
         )
@@ -87,8 +90,16 @@ class PlanningData:
             stated_preference=on_device(stated, jnp.float32),
             is_silent=on_device(silent),
             weights=on_device(weights, jnp.float32),
+            step_tokens=on_device(step_tokens),
+            step_mask=on_device(step_mask),
             step_task_types=on_device(self._step_types[picked]),
         )
+
+    def _step_rows(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The step texts at `picked`, all of one length, so that they add no shape to compile."""
+        if not len(picked):
+            return np.zeros((0, MAX_STEP_TOKENS), np.int32), np.zeros((0, MAX_STEP_TOKENS), bool)
+        return _pad([self._step_tokens[i] for i in picked], MAX_STEP_TOKENS)
 
     def _target(self, sample: PlanningSample) -> tuple[np.ndarray, ...]:
         n, most = len(sample.task_types), self._max_tasks

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
-from orchestai_jax.config import Phase1Config, Preference, RunConfig
+from orchestai_jax.config import DecodingConfig, Phase1Config, Preference, RunConfig
 from orchestai_jax.data import (
     PlanningSample,
     Tokenizer,
@@ -47,7 +47,7 @@ from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer
 from orchestai_jax.training.planning_data import PlanningData
 from orchestai_jax.training.train_state import TrainState
-from orchestai_jax.training.workdir import prepare_workdir
+from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
 from orchestai_jax.workflow import Catalog, TaskType, load_catalog
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,13 @@ def train_planner(
     enable_compilation_cache(config.system)
     samples = load_training_samples(config)
     prepare_workdir(workdir, config, resume=resume)
+    with locked_workdir(workdir):
+        return _train(config, samples, workdir, resume, monitor)
+
+
+def _train(
+    config: RunConfig, samples: TrainingSamples, workdir: str | pathlib.Path, resume: bool, monitor: Monitor | None
+) -> LoopResult:
     monitor = monitor or make_monitor(config.system.progress)
     encoder, tokenizer, source = _encoder(config, samples)
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
@@ -201,17 +208,17 @@ def make_evaluation(
 ) -> Callable[[TrainState], Mapping[str, float]]:
     """Validation of a state: the loss's parts, greedy plans' node F1, link F1, accuracy, worker choice, and `score`.
 
-    `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers.
+    `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers of task
+    types that have several.
     """
 
     @jax.jit
     def measure(params, batch: PlanningBatch, arrays: CatalogArrays) -> tuple[dict[str, jax.Array], DecodedPlans]:
         model = merge_parameters(graphdef, {**params["trainable"], **params["frozen"]})
         _, measurements = planning_loss(model, arrays, batch, config, None)
-        rows = batch.chosen.shape[0]
-        tokens, mask = batch.tokens[:rows], batch.mask[:rows]
+        tokens, mask = batch.tokens, batch.mask
         lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-        return measurements, decode(model, arrays, lower, mask, batch.preference, beam_size=1)
+        return measurements, decode(model, arrays, lower, mask, batch.preference, DecodingConfig())
 
     rows = config.batch_size
     order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
@@ -234,7 +241,7 @@ def make_evaluation(
             for row, i in enumerate(indices):
                 samples.append(data.samples[i])
                 plans.append(_predicted(jax.tree.map(lambda x, row=row: x[row], decoded), catalog, spec))
-        scores = score_plans(samples, plans)
+        scores = score_plans(samples, plans, catalog.choices)
         metrics = {name: total / len(samples) for name, total in sums.items()}
         means = {name: float(np.mean(getattr(scores, name))) for name in ("node_f1", "link_f1", "accuracy")}
         metrics |= means

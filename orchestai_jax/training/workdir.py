@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
+
+import filelock
 
 from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointError, complete_steps, open_checkpoint
 from orchestai_jax.config import ConfigError, RunConfig, config_differences, dump_config, parse_config
@@ -14,6 +18,28 @@ from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.metrics_log import METRICS_FILE, read_metrics
 
 CONFIG_FILE = "config.yaml"
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def locked_workdir(workdir: str | pathlib.Path) -> Iterator[None]:
+    """While entered, no other process trains in this work folder. The lock goes with the process, however it ends.
+
+    Raises TrainingError where another training has the folder, or where nothing can be written into it.
+    """
+    lock = filelock.FileLock(pathlib.Path(workdir) / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise TrainingError(
+            f"{workdir}: another training is at work in it; wait until it ends, or give another --workdir"
+        ) from None
+    except OSError as error:
+        raise TrainingError(f"{workdir}: cannot be used as a work folder ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig, *, resume: bool) -> None:
@@ -29,7 +55,7 @@ def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig, *, resume: b
     try:
         if folder.exists() and not folder.is_dir():
             raise TrainingError(f"{folder}: a file; give a folder as --workdir")
-        contents = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        contents = sorted(p.name for p in folder.iterdir() if p.name != LOCK_FILE) if folder.exists() else []
         if contents and not resume:
             what = "a run is in it" if begun.exists() else f"it holds {', '.join(contents[:3])}"
             remedy = "go on with --resume, or give another --workdir" if begun.exists() else "give another --workdir"

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orchestai_jax.planner.decoding import decode, decode_given
+from orchestai_jax.config import DecodingConfig
+from orchestai_jax.planner.decoding import agreement, decode, decode_given, pick_plan
 from orchestai_jax.planner.model import merge_parameters
 
 WEIGHTS = np.tile(np.array([1, 0.25, 0.25], np.float32), (4, 1))
@@ -32,7 +33,8 @@ def shaken(tiny):
 @functools.partial(jax.jit, static_argnums=(0, 5))
 def _decode(graphdef, parameters, arrays, ids, mask, beams):
     model = merge_parameters(graphdef, parameters)
-    return decode(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), beam_size=beams)
+    decoding = DecodingConfig(method="beam", beam_size=beams)
+    return decode(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), decoding)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -128,3 +130,42 @@ def test_only_workers_that_can_do_a_task_have_probability(tiny, shaken, inputs, 
             probabilities = np.exp(decoded.worker_logp[row, j])
             assert {catalog.workers[i].id for i in np.flatnonzero(probabilities > 0)} <= able
             np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-5)
+
+
+def _agreement_of_sets(first, second):
+    """The mean of two F1s, by Python's sets."""
+
+    def f1(a, b):
+        return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
+
+    return (f1({*first}, {*second}) + f1({*itertools.pairwise(first)}, {*itertools.pairwise(second)})) / 2
+
+
+def _random_plans(random, repeats):
+    plans = []
+    for n in random.integers(1, 5, 6):
+        plans.append([int(t) for t in (random.integers(0, 7, n) if repeats else random.permutation(7)[:n])])
+    return plans, np.array([[p + [7] * (4 - len(p)) for p in plans]])
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_agreement_of_plans_equals_that_of_sets(repeats):
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        plans, padded = _random_plans(random, repeats)
+        wanted = [[_agreement_of_sets(a, b) for b in plans] for a in plans]
+        np.testing.assert_allclose(agreement(jnp.asarray(padded), 7)[0], wanted, atol=1e-6)
+
+
+def test_minimum_bayes_risk_picks_the_plan_that_most_of_the_probability_agrees_with():
+    # The most probable plan stands alone; three others share most of theirs. The last place of the beam was never
+    # filled: it repeats a plan and must not be picked for that.
+    plans = jnp.array([[[5, 6, 7], [0, 1, 2], [0, 1, 3], [0, 1, 7], [0, 1, 7]]])
+    logp = jnp.log(jnp.array([[0.31, 0.23, 0.23, 0.23, 1.0]])).at[0, 4].set(jnp.finfo(jnp.float32).min)
+    picked = {m: int(pick_plan(plans, logp, 7, DecodingConfig(method=m))[0]) for m in ("beam", "mbr")}
+    posterior = [0.31, 0.23, 0.23, 0.23]
+    sets = [[5, 6], [0, 1, 2], [0, 1, 3], [0, 1]]
+    risk = [sum(p * _agreement_of_sets(a, b) for p, b in zip(posterior, sets, strict=True)) for a in sets]
+    assert picked == {"beam": 0, "mbr": int(np.argmax(risk))}
+    sure = DecodingConfig(method="mbr", mbr_temperature=0.01)
+    assert int(pick_plan(plans, logp, 7, sure)[0]) == 0

@@ -1,24 +1,26 @@
 """The supervised loss: each weight acts, padding does not, the penalty is zero exactly on DAGs."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from orchestai_jax.config import Phase1Config
 from orchestai_jax.planner.graph_generator import acyclicity_penalty
-from orchestai_jax.planner.loss import PlanningBatch, planning_loss
-from orchestai_jax.planner.model import merge_parameters
+from orchestai_jax.planner.loss import PlanningBatch, drop_tokens, planning_loss
+from orchestai_jax.planner.model import build_model, merge_parameters
 
 
 @pytest.fixture(scope="module")
 def batch():
     random = np.random.default_rng(0)
     return PlanningBatch(
-        tokens=jnp.asarray(random.integers(5, 60, (5, 16))),
-        mask=jnp.ones((5, 16), bool),
+        tokens=jnp.asarray(random.integers(5, 60, (3, 16))),
+        mask=jnp.ones((3, 16), bool),
         chosen=jnp.array([[0, 1, 5], [2, 5, 5], [2, 4, 1]]),
         edges=jnp.zeros((3, 3, 3)).at[0, 0, 1].set(1).at[2, 0, 1].set(1).at[2, 1, 2].set(1),
         workers=jnp.array([[1, 2, -1], [0, -1, -1], [0, 2, 2]]),
@@ -27,6 +29,8 @@ def batch():
         stated_preference=jnp.array([[1, 0.25, 0.25], [1, 0, 0.02], [0.3, 0.1, 1]]),
         is_silent=jnp.array([True, True, False]),
         weights=jnp.ones(3),
+        step_tokens=jnp.asarray(random.integers(5, 60, (2, 8))),
+        step_mask=jnp.ones((2, 8), bool),
         step_task_types=jnp.array([3, 4]),
     )
 
@@ -91,6 +95,30 @@ def test_a_gold_plan_that_repeats_a_type_stays_finite(tiny, batch):
     )
     loss, _ = _loss(graphdef, parameters, arrays, repeated, CONFIG)
     assert float(loss) < 1e3
+
+
+def test_token_dropout_hides_its_share_and_never_the_first_token_or_padding_shown():
+    mask = jnp.arange(400)[None] < jnp.array([[400], [1], [300]])
+    kept = np.asarray(drop_tokens(mask, 0.25, jax.random.key(0)))
+    assert kept[:, 0].all()
+    assert not (kept & ~np.asarray(mask)).any()
+    np.testing.assert_allclose(kept[[0, 2]].sum() / 700, 0.75, atol=0.06)
+
+
+def test_token_dropout_acts_in_training_alone(tiny, batch):
+    spec, _, _, arrays, *_ = tiny
+    encoder = spec.planner.encoder.model_copy(update={"token_dropout": 0.5})
+    decomposer = spec.planner.decomposer.model_copy(update={"dropout": 0.0, "free_embedding_dropout": 0.0})
+    planner = spec.planner.model_copy(update={"encoder": encoder, "decomposer": decomposer})
+    model = build_model(dataclasses.replace(spec, planner=planner), 0)
+    plain, trained, other = (
+        float(planning_loss(model, arrays, batch, CONFIG, rngs)[1]["decision_loss"])
+        for rngs in (None, nnx.Rngs(dropout=1), nnx.Rngs(dropout=2))
+    )
+    assert len({plain, trained, other}) == 3
+    no_dropout = build_model(dataclasses.replace(spec, planner=spec.planner.model_copy(update={"decomposer": decomposer})), 0)
+    same = planning_loss(no_dropout, arrays, batch, CONFIG, nnx.Rngs(dropout=1))[1]["decision_loss"]
+    np.testing.assert_allclose(same, plain, rtol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from orchestai_jax.checkpoint import CheckpointStore
 from orchestai_jax.cli import workdir as workdir_verbs
 from orchestai_jax.config import parse_config
 from orchestai_jax.training import MetricsLog, TrainingError, plot_curves, prepare_workdir, workdir_status
+from orchestai_jax.training.workdir import locked_workdir
 
 CONFIG = parse_config("name: toy\ndata: {train: x.jsonl}\n")
 
@@ -120,3 +123,29 @@ def test_curves(folder, tmp_path):
     (folder / "metrics.jsonl").write_text("")
     with pytest.raises(TrainingError, match="holds no metrics yet"):
         plot_curves(folder)
+
+
+def test_one_training_at_a_time_in_a_folder(tmp_path):
+    code = (
+        "import sys, pathlib; from orchestai_jax.training.workdir import locked_workdir\n"
+        "with locked_workdir(sys.argv[1]):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="another training is at work in it"), locked_workdir(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with locked_workdir(tmp_path):  # the lock went with the process that was killed
+        pass
+
+
+def test_a_folder_with_a_lock_alone_is_empty(tmp_path):
+    with locked_workdir(tmp_path):
+        pass
+    prepare_workdir(tmp_path, CONFIG, resume=False)
+    assert (tmp_path / "config.yaml").exists()
