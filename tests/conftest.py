@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share, and the persistent compilation cache."""
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -12,6 +13,15 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What the tests compile is small and runs once or twice: compiling it fast matters, not running it fast. XLA ends the
+# process for a flag that it does not know, so only the version that these were seen to work with gets them.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    fast_to_compile = (
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false",
+    )
+    os.environ["XLA_FLAGS"] = " ".join([*fast_to_compile, os.environ.get("XLA_FLAGS", "")]).strip()
 
 
 def data_folder() -> pathlib.Path:

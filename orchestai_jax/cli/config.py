@@ -1,7 +1,8 @@
-"""`orchestai config`: the schema of run configurations, and what one of them comes to."""
+"""`orchestai config`: the schemas of files that people write, and what a run configuration comes to."""
 
 from __future__ import annotations
 
+import enum
 import json
 import pathlib
 from typing import Annotated
@@ -9,24 +10,40 @@ from typing import Annotated
 import typer
 
 
+class Document(enum.StrEnum):
+    """Kinds of files that have a JSON schema."""
+
+    run = "run"
+    catalog = "catalog"
+    workflow = "workflow"
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb group to the command."""
-    group = typer.Typer(no_args_is_help=True, help="Look at run configurations.", rich_markup_mode=None)
+    group = typer.Typer(no_args_is_help=True, help="Look at configurations and schemas.", rich_markup_mode=None)
     group.command(name="schema", short_help="Print the JSON schema.")(schema)
     group.command(name="show", short_help="Print a configuration, defaults and overrides filled in.")(show)
     app.add_typer(group, name="config")
 
 
-def schema() -> None:
-    """Print the JSON schema of run configurations: every key, its type, range, default and a line of doc.
+def schema(
+    of: Annotated[
+        Document, typer.Option("--of", help="Run configurations, catalogs in our own format, or saved plans.")
+    ] = Document.run,
+) -> None:
+    """Print a JSON schema: every key of a kind of file, its type, range and default.
 
     \b
-    Example:
+    Examples:
       orchestai config schema > run_config.schema.json
+      orchestai config schema --of catalog > catalog.schema.json
+      orchestai config schema --of workflow > workflow.schema.json
     """
     from orchestai_jax.config import config_json_schema
+    from orchestai_jax.workflow import catalog_json_schema, workflow_json_schema
 
-    typer.echo(json.dumps(config_json_schema(), indent=2))
+    makers = {"run": config_json_schema, "catalog": catalog_json_schema, "workflow": workflow_json_schema}
+    typer.echo(json.dumps(makers[of](), indent=2))
 
 
 def show(

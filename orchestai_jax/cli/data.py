@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,9 +15,18 @@ from orchestai_jax.cli.planning_inputs import CatalogOption, GraphOption, JsonOp
 
 if TYPE_CHECKING:
     from orchestai_jax.data import PlanningSample, SampleSummary
+    from orchestai_jax.data.clause_wording import TemplateSplit
 
 _FREQUENT = 15
 """Task types that the table of `inspect` shows."""
+
+
+class Clauses(enum.StrEnum):
+    """Which clauses of the templates may be used; the names are those of `SynthesisConfig.template_split`."""
+
+    all = "all"
+    train = "train"
+    held_out = "held-out"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,33 +56,44 @@ def prepare(
             "--min-success", min=0.0, max=1.0, help="Of records: leave out runs with a smaller share of tasks done."
         ),
     ] = 1.0,
+    augment: Annotated[
+        int,
+        typer.Option(
+            "--augment", metavar="N", min=0, help="Add N variants: slips, other case, small words left out, two in one."
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same variants.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Turn run records or a public set into training data: JSON lines that `train` reads, split by a hash of the ids.
 
-    Written are `train.jsonl` and `validation.jsonl`; files of these names in the folder are replaced.
+    Written are `train.jsonl` and `validation.jsonl`; files of these names in the folder are replaced. Variants are made
+    of the training samples alone and added to these. Train with both files (data.train and data.validation): splitting
+    train.jsonl once more would part variants from what they are variants of.
 
     \b
     Examples:
       orchestai data prepare runs/records.jsonl --format records --out prepared
+      orchestai data prepare runs/records.jsonl --format records --out prepared --augment 500 --seed 1
       orchestai data prepare train.jsonl --format taskbench --catalog tool_desc.json --validation-fraction 0.1
     """
-    from orchestai_jax.data import load_samples, save_samples, split_by_hash
+    from orchestai_jax.data import augmented_samples, load_samples, save_samples, split_by_hash
 
     samples = load_samples(source, data_format.value, read_catalog(catalog, graph))
     kept = [sample for sample in samples if (sample.rewards or {}).get("success", 1.0) >= min_success]
     if not kept:
         raise WrongUseError(f"{source}: no run reaches --min-success {min_success:g}; lower it")
-    parts = dict(zip(("train", "validation"), split_by_hash(kept, validation_fraction, salt), strict=True))
-    written = {}
-    for name, part in parts.items():
-        path = out / f"{name}.jsonl"
+    train, validation = split_by_hash(kept, validation_fraction, salt)
+    parts = {"train": [*train, *augmented_samples(train, augment, seed)], "validation": validation}
+    paths = {name: out / f"{name}.jsonl" for name in parts}
+    for path in paths.values():  # all of them before the first is written
         if path.exists() and path.samefile(source):
             raise WrongUseError(f"{path} is the source itself; choose another --out")
         prove_writable(path, "--out")
-        save_samples(path, part)
-        written[name] = {"path": str(path), "samples": len(part)}
-    report = {**written, "left_out": len(samples) - len(kept)}
+    for name, part in parts.items():
+        save_samples(paths[name], part)
+    written = {name: {"path": str(paths[name]), "samples": len(part)} for name, part in parts.items()}
+    report = {**written, "augmented": augment, "left_out": len(samples) - len(kept)}
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
@@ -82,7 +103,9 @@ def prepare(
 
     table = Table("part", "samples", "file", title=f"{len(samples)} samples of {source.name}", title_justify="left")
     for name, part in parts.items():
-        table.add_row(name, str(len(part)), str(out / f"{name}.jsonl"))
+        table.add_row(name, str(len(part)), str(paths[name]))
+    if augment:
+        table.add_row("variants", str(augment), "among those of train")
     if report["left_out"]:
         table.add_row("left out", str(report["left_out"]), f"runs below --min-success {min_success:g}")
     open_console().print(table)
@@ -128,16 +151,33 @@ def synthesize(
     shapes: Annotated[
         str, typer.Option("--shapes", metavar="WEIGHTS", help="How often each shape of plan is made.")
     ] = "node=0.3,chain=0.4,dag=0.3",
+    template_split: Annotated[
+        Clauses,
+        typer.Option("--template-split", help="Clauses to use: all, those to train with, or those held out of them."),
+    ] = Clauses.all,
+    held_out_every: Annotated[
+        int, typer.Option("--held-out-every", metavar="K", min=2, help="Hold every K-th clause of a list out.")
+    ] = 5,
+    paraphrase: Annotated[
+        float,
+        typer.Option("--paraphrase", min=0.0, max=1.0, help="How often a word gets one of the templates' synonyms."),
+    ] = 0.3,
+    polite: Annotated[
+        float, typer.Option("--polite", min=0.0, max=1.0, help="Share of imperatives in a frame such as `could you`.")
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
     """Make instructions with their gold plans for any catalog: single tasks, chains and DAGs whose types fit.
 
-    Without templates the clauses are made of the task types' ids and descriptions.
+    Without templates the clauses are made of the task types' ids and descriptions. Samples of held-out clauses show how
+    a planner does on words that it was not trained on.
 
     \b
     Examples:
       orchestai data synthesize catalog.yaml -n 2000 --seed 1 --out synthetic.jsonl
       orchestai data synthesize tool_desc.json --graph graph_desc.json -n 500 --shapes chain=1
+      orchestai data synthesize catalog.yaml -n 2000 --template-split train --out train.jsonl
+      orchestai data synthesize catalog.yaml -n 200 --template-split held-out --out unheard.jsonl
     """
     from orchestai_jax.data import (
         ShapeWeights,
@@ -153,7 +193,16 @@ def synthesize(
         raise WrongUseError("--json prints a summary and needs --out; without --out the samples themselves are printed")
     chosen = read_catalog(catalog, graph)
     assert chosen is not None
-    config = SynthesisConfig(n=n, seed=seed, max_tasks=max_tasks, shapes=ShapeWeights(**_weights(shapes)))
+    config = SynthesisConfig(
+        n=n,
+        seed=seed,
+        max_tasks=max_tasks,
+        shapes=ShapeWeights(**_weights(shapes)),
+        template_split=cast("TemplateSplit", template_split.name),
+        held_out_every=held_out_every,
+        paraphrase=paraphrase,
+        polite=polite,
+    )
     table = load_templates(templates) if templates is not None else None
     if out is not None:
         prove_writable(out, "--out")

@@ -51,7 +51,8 @@ def evaluate(
 ) -> None:
     """Score a planner: node F1, link F1, accuracy, coverage, DAG validity, worker choice, latency, with intervals.
 
-    With --catalog it plans over those task types, which it may never have seen.
+    With --catalog it plans over those task types, which it may never have seen. Task types of the data that the catalog
+    lacks count as missed, with a warning; data that it has nothing of is refused.
 
     \b
     Examples:
@@ -67,7 +68,8 @@ def evaluate(
     from orchestai_jax.data import load_samples
     from orchestai_jax.evaluation import evaluate_planner
 
-    samples = load_samples(data, data_format.value, chosen, allow_unknown=True)
+    known = chosen if chosen is not None else opened.catalog
+    samples = load_samples(data, data_format.value, known, allow_unknown=True)
     if not samples:
         raise WrongUseError(f"{data} holds no samples; nothing to evaluate")
     report = evaluate_planner(opened, samples, chosen, predictions=predictions)

@@ -52,17 +52,19 @@ def plan(
         raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
     instruction, preference = read_instruction(text), read_preference(prefer)
     chosen = read_catalog(catalog, graph)
-    workflow = open_planner(planner).plan(instruction, catalog=chosen, preference=preference)
+    opened = open_planner(planner)
+    workflow = opened.plan(instruction, catalog=chosen, preference=preference)
+    planned_over = chosen if chosen is not None else opened.catalog
     if as_json:
         typer.echo(workflow_json(workflow))
     elif mermaid:
         from orchestai_jax.workflow import to_mermaid
 
-        typer.echo(to_mermaid(workflow).rstrip())
+        typer.echo(to_mermaid(workflow, planned_over).rstrip())
     elif svg is not None:
         from orchestai_jax.workflow import to_svg
 
-        svg.write_text(to_svg(workflow), encoding="utf-8")
+        svg.write_text(to_svg(workflow, planned_over), encoding="utf-8")
         typer.echo(f"wrote {svg}")
     else:
         print_plan(workflow)

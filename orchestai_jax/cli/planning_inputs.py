@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,10 +92,14 @@ def read_preference(text: str | None) -> Preference | None:
 
 
 def prove_writable(path: pathlib.Path, option: str) -> None:
-    """Raise WrongUseError, before any work is done, where a file that is to be written at its end cannot be."""
+    """Raise WrongUseError, before any work is done, where a file that is to be written at its end cannot be.
+
+    The folder is made where it is missing, the file is not: a command that fails later leaves no empty one behind.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
+        # Not by making the file and removing it: another command may be appending its record to it.
+        with path.open("ab") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise WrongUseError(f"cannot write {path}: {error.strerror}; choose another {option}") from error

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import pathlib
 from typing import Annotated
 
 import typer
+
+
+class RequestSet(enum.StrEnum):
+    """Sets of hand-written requests: those of `quickstart.REQUEST_SETS`."""
+
+    held_out = "held-out"
+    development = "development"
 
 
 def register(app: typer.Typer) -> None:
@@ -24,11 +32,9 @@ def quickstart(
         typer.Option("--epochs", metavar="N", min=1, help="Train for N epochs; default: the quickstart's own."),
     ] = None,
     requests: Annotated[
-        str,
-        typer.Option(
-            "--requests", metavar="SET", help="Hand-written requests to score: held-out, or development to work with."
-        ),
-    ] = "held-out",
+        RequestSet,
+        typer.Option("--requests", help="Hand-written requests to score: the held-out ones, or those to work with."),
+    ] = RequestSet.held_out,
 ) -> None:
     """Train a planner on the embedded catalog, plan and run real requests on sample files, and write an HTML report.
 
@@ -42,4 +48,4 @@ def quickstart(
     """
     from orchestai_jax.quickstart import run_quickstart
 
-    run_quickstart(workdir, seed=seed, epochs=epochs, requests_name=requests)
+    run_quickstart(workdir, seed=seed, epochs=epochs, requests_name=requests.value)

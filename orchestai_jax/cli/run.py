@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import pathlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
 
 DEFAULT_RECORDS = pathlib.Path("runs/records.jsonl")
 """Where runs are recorded unless `--records` says otherwise, relative to the current folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What is run, and what the record says of how it came about."""
+
+    workflow: Workflow
+    catalog: Catalog
+    planner_info: dict[str, Any]
+    preference: Preference | None
+    """The balance that the workers were chosen under; None where a saved plan does not say."""
 
 
 def register(app: typer.Typer) -> None:
@@ -84,18 +96,8 @@ def run(
     instruction = None if text is None else read_instruction(text)
     preference = read_preference(prefer)
     prove_writable(records, "--records")
-    plan, chosen, planner_info = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference)
-    _run(
-        plan,
-        chosen,
-        root=root,
-        out=out,
-        records=records,
-        as_json=as_json,
-        max_concurrency=max_concurrency,
-        planner_info=planner_info,
-        preference=preference,
-    )
+    plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference)
+    _run(plan, root=root, out=out, records=records, as_json=as_json, max_concurrency=max_concurrency)
 
 
 async def _with_threads(running: Coroutine[Any, Any, RunRecord], max_concurrency: int) -> RunRecord:
@@ -111,31 +113,29 @@ def _plan(
     planner_folder: pathlib.Path | None,
     catalog: Catalog | None,
     preference: Preference | None,
-) -> tuple[Workflow, Catalog, dict[str, Any]]:
-    """The workflow, the catalog that it is made of, and where it comes from, for the record."""
+) -> _Plan:
     planner = None if planner_folder is None else open_planner(planner_folder)
     if instruction is not None and planner is not None:
+        preference = preference or planner.preference
         plan = planner.plan(instruction, catalog=catalog, preference=preference)
-        return plan, catalog or planner.catalog, {"checkpoint": str(planner_folder), "confidence": plan.confidence}
+        origin = {"checkpoint": str(planner_folder), "confidence": plan.confidence}
+        return _Plan(plan, catalog or planner.catalog, origin, preference)
     from orchestai_jax.quickstart import load_embedded_catalog
     from orchestai_jax.workflow import load_workflow
 
     assert saved is not None
     fallback = load_embedded_catalog() if planner is None else planner.catalog
-    return load_workflow(saved), catalog or fallback, {"workflow_file": str(saved)}
+    return _Plan(load_workflow(saved), catalog or fallback, {"workflow_file": str(saved)}, preference)
 
 
 def _run(
-    plan: Workflow,
-    catalog: Catalog,
+    plan: _Plan,
     *,
     root: pathlib.Path,
     out: pathlib.Path | None,
     records: pathlib.Path,
     as_json: bool,
     max_concurrency: int,
-    planner_info: dict[str, Any],
-    preference: Preference | None,
 ) -> None:
     from orchestai_jax.cli.console import open_console
     from orchestai_jax.cli.run_display import LiveTree, PlainLines, record_tree, totals
@@ -158,15 +158,15 @@ def _run(
         display(event)
 
     running = execute(
-        plan,
-        catalog,
+        plan.workflow,
+        plan.catalog,
         local_workers(),
         root=root,
         output_folder=pathlib.Path("outputs", run_id) if out is None else out.absolute(),
         max_concurrency=max_concurrency,
         on_event=listen,
-        planner_info=planner_info,
-        preference=preference,
+        planner_info=plan.planner_info,
+        preference=plan.preference,
         run_id=run_id,
     )
     try:

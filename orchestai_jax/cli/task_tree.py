@@ -10,6 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestai_jax.workflow import Argument, Reference, Task, Workflow, predecessors, topological_order
+from orchestai_jax.workflow.pictures import labels
 
 
 def task_tree(
@@ -72,5 +73,4 @@ def shown_value(value: Any) -> str:
 
 def printable(text: str, at_most: int = 120) -> str:
     """A text on one line, shortened, without characters that could steer the terminal."""
-    line = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text[: at_most + 1])
-    return line if len(line) <= at_most else line[: at_most - 3] + "..."
+    return labels.printable(text, at_most)

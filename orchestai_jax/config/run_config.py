@@ -107,8 +107,8 @@ class DecomposerConfig(Section):
 class GraphGeneratorConfig(Section):
     """The graph generator: edges between the chosen tasks."""
 
-    layer: Literal["gcn", "none"] = "gcn"
-    """Graph layer over the tasks' states."""
+    layer: Literal["gcn", "gat", "sage", "none"] = "gcn"
+    """Graph layer over the tasks' states: graph convolution, graph attention, GraphSAGE, or none."""
     num_layers: int = Field(default=1, ge=0, le=16)
     """Number of graph layers."""
     hidden_size: int = Field(default=128, ge=4)

@@ -1,6 +1,6 @@
 """Planning samples: readers, splits, synthesis, augmentation, tokenizers and batching."""
 
-from orchestai_jax.data.augmentation import AugmentationConfig, augment, join_samples
+from orchestai_jax.data.augmentation import AugmentationConfig, augment, augmented_samples, join_samples
 from orchestai_jax.data.batching import EpochBatches, bucket_length, epoch_batches
 from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.hash_split import split_by_hash
@@ -23,6 +23,7 @@ __all__ = [
     "Templates",
     "Tokenizer",
     "augment",
+    "augmented_samples",
     "bucket_length",
     "check_templates",
     "clean_text",

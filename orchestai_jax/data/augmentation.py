@@ -1,4 +1,4 @@
-"""Variants of a sample's instruction that leave its gold plan as it is."""
+"""Variants of samples: other words for the same plan, and instructions that ask for two things at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.sample import PlanningSample
 
+_TRIES = 20
+"""Attempts for each variant that is wanted, before it is said that there are no more."""
 _TOKEN = re.compile(r"\S+")
 _SENTENCE_END = (".", "!", "?")
 _JOINTS = (" Also, ", " Then ", " In addition, ", " ", " And ", " After that, ")
@@ -74,6 +77,38 @@ def augment(
     return dataclasses.replace(result, id=f"{result.id}~{int(rng.integers(2**32)):08x}", instruction=text)
 
 
+def augmented_samples(
+    samples: Sequence[PlanningSample], n: int, seed: int = 0, config: AugmentationConfig | None = None
+) -> list[PlanningSample]:
+    """`n` variants of `samples`, all with different instructions that no sample has; each sample has about as many.
+
+    The same arguments give the same variants. Without a config the default one is taken, and no joined sample has more
+    tasks than the longest of `samples`, so that a planner that can learn these can learn the variants.
+
+    Raises:
+      DataError: `n` is negative, or the samples do not give that many different instructions.
+    """
+    if n < 0:
+        raise DataError(f"n must be 0 or more, got {n}")
+    config = config or AugmentationConfig(max_tasks=max((len(s.task_types) for s in samples), default=1) or 1)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(samples)).tolist()
+    seen = {_words(sample) for sample in samples}
+    variants: list[PlanningSample] = []
+    tries = 0
+    while len(variants) < n:
+        if not samples or tries == _TRIES * n:
+            raise DataError(
+                f"only {len(variants)} different variants of {n} could be made of {len(samples)} samples; ask for fewer"
+            )
+        variant = augment(samples[order[tries % len(samples)]], rng, config, samples)
+        tries += 1
+        if _words(variant) not in seen:
+            seen.add(_words(variant))
+            variants.append(variant)
+    return variants
+
+
 def join_samples(first: PlanningSample, second: PlanningSample, joint: str = " Also, ") -> PlanningSample:
     """One sample that asks for both: instructions one after the other, tasks concatenated, positions shifted.
 
@@ -99,6 +134,11 @@ def join_samples(first: PlanningSample, second: PlanningSample, joint: str = " A
         complexities=_both(first.complexities, second.complexities),
         preference=first.preference if same else None,
     )
+
+
+def _words(sample: PlanningSample) -> str:
+    """What makes an instruction another one: capitals count, blanks do not."""
+    return " ".join(sample.instruction.split())
 
 
 def _both(first: tuple[Any, ...] | None, second: tuple[Any, ...] | None) -> tuple[Any, ...] | None:

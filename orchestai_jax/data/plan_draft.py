@@ -139,8 +139,7 @@ class CatalogView:
 
     def needed(self, task_type: TaskType) -> tuple[str, ...]:
         """Names of the inputs and parameters that every instruction for this type must give."""
-        ports = tuple(p.name for p in task_type.inputs if p.required)
-        return ports + tuple(p.name for p in task_type.parameters if p.required and p.default is None)
+        return tuple(slot.name for slot in (*task_type.inputs, *task_type.parameters) if slot.must_be_given)
 
     def followers(self, sources: Sequence[TaskType]) -> list[TaskType]:
         """The task types that may use an output of each source: by type, and by the tool graph where there is one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.data import PlanningSample
 from orchestai_jax.workflow import ANY, Catalog, describe, types_fit
+
+logger = logging.getLogger(__name__)
 
 MAX_NEIGHBOURS = 256
 """Most out-links a task type that are kept of a tool graph; the rest is left out."""
@@ -83,8 +86,9 @@ class PlanStatistics:
 class CatalogArrays:
     """A catalog of T task types and W workers (at least one row, which nobody can choose, where there are none).
 
-    Invariants: `known` lies in [0, K), or is K + 1 for a type not seen in training; `worker_known` likewise;
-    `neighbours` is padded with T; `descriptions` rows have unit norm.
+    M is the most workers that any task type has (at least 1). Invariants: `known` lies in [0, K), or is K + 1 for a
+    type not seen in training; `worker_known` likewise; `neighbours` is padded with T, `able` with W; `descriptions`
+    rows have unit norm.
     """
 
     descriptions: Float[Array, "T D"]
@@ -98,9 +102,10 @@ class CatalogArrays:
     accepts: Bool[Array, "T P"]
     workers: Float[Array, "W D"]
     worker_known: Int[Array, "W"]
-    worker_features: Float[Array, "T W 3"]
+    able: Int[Array, "T M"]
+    """The workers that can do each task type, in catalog order."""
+    worker_features: Float[Array, "T M 3"]
     """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
-    can_do: Bool[Array, "T W"]
 
 
 def description_texts(catalog: Catalog) -> list[str]:
@@ -120,15 +125,7 @@ def build_catalog_arrays(
     num_workers = max(len(catalog.workers), 1)
     workers = np.zeros((num_workers, width), np.float32)
     workers[: len(catalog.workers)] = vectors[size:]
-    can_do = np.zeros((size, num_workers), bool)
-    raw = np.zeros((size, num_workers, 3), np.float32)
-    for w, worker in enumerate(catalog.workers):
-        for task_type in worker.task_types:
-            t = catalog.index[task_type]
-            can_do[t, w] = True
-            raw[t, w] = worker.quality, worker.cost, worker.latency
-    highest = np.maximum(raw[..., 1:].max(axis=1, keepdims=True), 1e-12)
-    raw[..., 1:] /= highest
+    able, features = _workers_of_types(catalog, num_workers)
     produces, accepts = _port_types(catalog)
     worker_known = [known_workers.get(w.id, len(known_workers)) for w in catalog.workers]
     worker_known += [len(known_workers)] * (num_workers - len(catalog.workers))
@@ -143,18 +140,42 @@ def build_catalog_arrays(
         accepts=to_device(accepts),
         workers=to_device(workers),
         worker_known=to_device(worker_known, jnp.int32),
-        worker_features=to_device(raw),
-        can_do=to_device(can_do),
+        able=to_device(able),
+        worker_features=to_device(features),
     )
+
+
+def _workers_of_types(catalog: Catalog, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """`able` and `worker_features` of CatalogArrays."""
+    position = {w.id: i for i, w in enumerate(catalog.workers)}
+    of_types = [catalog.workers_for(t.id) for t in catalog.task_types]
+    most = max(1, max(map(len, of_types), default=1))
+    able = np.full((len(of_types), most), padding, np.int32)
+    features = np.zeros((len(of_types), most, 3), np.float32)
+    for t, workers in enumerate(of_types):
+        able[t, : len(workers)] = [position[w.id] for w in workers]
+        features[t, : len(workers)] = [(w.quality, w.cost, w.latency) for w in workers] or 0.0
+    features[..., 1:] /= np.maximum(features[..., 1:].max(axis=1, keepdims=True), 1e-12)
+    return able, features
 
 
 def _neighbours(catalog: Catalog) -> np.ndarray:
     size = len(catalog.task_types)
     targets: list[list[int]] = [[] for _ in range(size)]
+    left_out = 0
     for link in catalog.links:
         row = targets[catalog.index[link.source]]
         if len(row) < MAX_NEIGHBOURS:
             row.append(catalog.index[link.target])
+        else:
+            left_out += 1
+    if left_out:
+        logger.warning(
+            "catalog %s: %d links are left out of the tool graph; a task type keeps %d",
+            catalog.name,
+            left_out,
+            MAX_NEIGHBOURS,
+        )
     table = np.full((size, max((len(r) for r in targets), default=0)), size, np.int32)
     for row, found in zip(table, targets, strict=True):
         row[: len(found)] = found

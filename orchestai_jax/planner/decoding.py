@@ -24,7 +24,8 @@ class DecodedPlans:
     """Log-probability of the whole sequence, the stop included."""
     edge_probabilities: Float[Array, "batch J J"]
     """0 wherever an edge would go backward or its types would not fit."""
-    worker_logp: Float[Array, "batch J W"]
+    worker_logp: Float[Array, "batch J M"]
+    """Of the workers that can do each task, in catalog order (rows of `CatalogArrays.able`)."""
     complexity: Float[Array, "batch J"]
 
 

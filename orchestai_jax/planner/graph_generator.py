@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from orchestai_jax.nn.graph import GCNLayer
+from orchestai_jax.nn.graph import GRAPH_LAYERS
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 
 NUM_PAIR_FEATURES = 6
@@ -21,10 +21,11 @@ class GraphGenerator(nnx.Module):
     types fit, so the result is a DAG by construction.
     """
 
-    def __init__(self, state_size: int, hidden_size: int, num_layers: int, *, rngs: nnx.Rngs):
+    def __init__(self, state_size: int, hidden_size: int, layer: str, num_layers: int, *, rngs: nnx.Rngs):
         self.project = nnx.Linear(state_size, hidden_size, rngs=rngs)
         self.prior = nnx.Linear(NUM_PAIR_FEATURES, 1, rngs=rngs)
-        self.layers = nnx.List([GCNLayer(hidden_size, hidden_size, rngs=rngs) for _ in range(num_layers)])
+        made = [] if layer == "none" else [GRAPH_LAYERS[layer] for _ in range(num_layers)]
+        self.layers = nnx.List([make(hidden_size, hidden_size, rngs=rngs) for make in made])
         self.source = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.target = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.features = nnx.Linear(NUM_PAIR_FEATURES, hidden_size, rngs=rngs)

@@ -49,8 +49,8 @@ def planning_loss(
 
     `decision_loss` is the cross-entropy of one choice of the decomposer (next task type or stop), `label_loss` the
     binary cross-entropy summed over the catalog, `edge_loss` that of one ordered pair of tasks, `worker_loss` that of
-    one choice of a worker, `preference_loss` the squared error of the log weights heard, `cycle_penalty` NOTEARS' on
-    the edge probabilities. Dropout acts only when `rngs` is given.
+    one choice of a worker, `preference_loss` the squared error of the log weights heard, `cycle_penalty`
+    DAG-GNN's on the edge probabilities. Dropout acts only when `rngs` is given.
     """
     mask = batch.mask
     if rngs is not None and model.spec.planner.encoder.token_dropout > 0:
@@ -80,8 +80,8 @@ def planning_loss(
 
     worker_logp, complexity = model.choose_workers(catalog, encoded, task_states, batch.chosen, batch.preference)
     has_worker = (batch.workers >= 0) * weights[:, None]
-    of_label = jnp.take_along_axis(worker_logp, jnp.maximum(batch.workers, 0)[..., None], axis=-1)[..., 0]
-    worker_loss = _mean(-jnp.where(batch.workers >= 0, of_label, 0.0), has_worker)
+    is_label = catalog.able[jnp.minimum(batch.chosen, size - 1)] == batch.workers[..., None]  # [batch, J, M]
+    worker_loss = _mean(-jnp.sum(jnp.where(is_label, worker_logp, 0.0), axis=-1), has_worker)
     # log(w) of what is meant, less log(w) of what is given: what the instruction has to be heard saying. The weights
     # start at 0.02, so that a preset's zero is small and not without end.
     meant, told = (jnp.log(jnp.maximum(w, 0.02)) for w in (batch.stated_preference, batch.preference))

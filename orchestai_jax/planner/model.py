@@ -114,8 +114,7 @@ class PlannerModel(nnx.Module):
             rngs=rngs,
         )
         graph = config.graph_generator
-        layers = graph.num_layers if graph.layer == "gcn" else 0
-        self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, layers, rngs=rngs)
+        self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, graph.layer, graph.num_layers, rngs=rngs)
         self.worker_selector = WorkerSelector(
             3 * hidden, hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
         )
@@ -167,8 +166,8 @@ class PlannerModel(nnx.Module):
         states: Float[Array, "batch n state"],
         chosen: Int[Array, "batch n"],
         preference: Float[Array, "batch 3"],
-    ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
-        """Log-probabilities of the workers of each chosen task, and log-odds of its complexity."""
+    ) -> tuple[Float[Array, "batch n M"], Float[Array, "batch n"]]:
+        """Log-probabilities of the workers that can do each chosen task, and log-odds of its complexity."""
         return self.worker_selector(catalog, states, self.hear_preference(encoded), chosen, preference)
 
     def hear_preference(self, encoded: Encoded) -> Float[Array, "batch 3"]:
@@ -191,15 +190,16 @@ def build_model(spec: ModelSpec, seed: int) -> PlannerModel:
     return PlannerModel(spec, rngs=nnx.Rngs(seed))
 
 
-def build_structure(spec: ModelSpec) -> nnx.GraphDef:
-    """The network's structure alone, without making any array."""
-    return nnx.split(nnx.eval_shape(lambda: build_model(spec, 0)), nnx.Param)[0]
+def build_structure(spec: ModelSpec) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
+    """The network's structure, and shape and dtype of each parameter by dotted path, without making any array."""
+    graphdef, arrays = split_parameters(nnx.eval_shape(lambda: build_model(spec, 0)))
+    return graphdef, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
 
 
 def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, Parameters]:
     """The network's structure, and its parameters by dotted path."""
     graphdef, state = nnx.split(model, nnx.Param)
-    flat = {".".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
+    flat = {".".join(map(str, path)): variable.get_value() for path, variable in nnx.to_flat_state(state)}
     return graphdef, flat
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from orchestai_jax.config import PlannerConfig, Preference
 from orchestai_jax.planner.arguments import fill_arguments
@@ -37,7 +38,10 @@ def to_workflow(
         (s, t) for s in range(n) for t in range(s + 1, n) if probabilities[s, t] >= config.graph_generator.threshold
     }
     certainty = plan.plan_logp + sum(
-        math.log(max(p, 1 - p)) for s in range(n) for t in range(s + 1, n) if (p := float(probabilities[s, t]))
+        math.log(max(p if (s, t) in edges else 1 - p, 1e-12))
+        for s in range(n)
+        for t in range(s + 1, n)
+        if (p := float(probabilities[s, t]))
     )
     filled = fill_arguments(
         instruction, task_types, edges, catalog, edge_probability=lambda s, t: float(probabilities[s, t])
@@ -48,7 +52,7 @@ def to_workflow(
         arguments = filled.arguments[j]
         sources = {a.task for a in arguments.values() if isinstance(a, Reference)}
         sources |= {f"t{s + 1}" for s, t in filled.edges if t == j}
-        worker = _worker(plan, j, chosen[j], catalog, config, preference)
+        worker = pick_worker(np.asarray(plan.worker_logp[j]), task_type, catalog, config, preference)
         if worker is None and catalog.workers:
             found_notes.append(f"t{j + 1}: no worker of the catalog can do {task_type}")
         tasks.append(
@@ -75,15 +79,22 @@ def to_workflow(
     )
 
 
-def _worker(
-    plan: DecodedPlans, j: int, task_type: int, catalog: Catalog, config: PlannerConfig, preference: Preference
+def pick_worker(
+    worker_logp: Float[np.ndarray, "M"],
+    task_type_id: str,
+    catalog: Catalog,
+    config: PlannerConfig,
+    preference: Preference,
 ) -> str | None:
-    able = catalog.workers_for(catalog.task_types[task_type].id)
+    """The worker that a task gets: the most probable one, or by the declared figures where the learned selector is off.
+
+    None where no worker can do the task. `worker_logp` is a row of `DecodedPlans.worker_logp`.
+    """
+    able = catalog.workers_for(task_type_id)
     if not able:
         return None
     if config.worker_selector.enabled:
-        position = {w.id: i for i, w in enumerate(catalog.workers)}
-        return max(able, key=lambda w: float(plan.worker_logp[j, position[w.id]])).id
+        return able[int(np.argmax(worker_logp[: len(able)]))].id
     dearest, slowest = max(w.cost for w in able) or 1.0, max(w.latency for w in able) or 1.0
     return max(able, key=lambda w: preference.utility(w.quality, w.cost / dearest, w.latency / slowest)).id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -21,11 +21,15 @@ from orchestai_jax.planner.decoding import DecodedPlans, decode, decode_given
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters
 from orchestai_jax.planner.plan_to_workflow import empty_workflow, to_workflow
-from orchestai_jax.planner.saved import read_assets, read_spec
+from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.workflow import Catalog, Workflow
 
 _BUCKET = 16
 _BATCH = 32
+_BATCH_TIMES_TYPES = 2**18
+"""Over large catalogs batches shrink, so that rows x task types stays under this and fits into memory."""
+_KEPT_CATALOGS = 8
+"""Catalogs whose arrays are kept, the one used longest ago going first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,8 @@ class _Bound:
 class Planner:
     """Plans instructions over a catalog: the one it was trained on, or any other.
 
-    Plans are compiled once a bucket of 16 tokens, for one instruction and for batches of 32. Use `from_checkpoint`.
+    Plans are compiled once a bucket of 16 tokens, for one instruction and for batches (of 32, fewer over thousands of
+    task types). Use `from_checkpoint`.
     """
 
     def __init__(
@@ -53,7 +58,9 @@ class Planner:
         preference: Preference,
     ):
         self.spec, self.catalog, self.preference = spec, catalog, preference
-        self._graphdef = build_structure(spec)
+        self.progress: Callable[[int, int], None] | None = None
+        """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
+        self._graphdef, _ = build_structure(spec)
         self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
         self._bound: dict[int, _Bound] = {}
         if catalog.task_types:
@@ -71,9 +78,11 @@ class Planner:
         spec, preference = read_spec(reader.metadata, str(path))
         tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
         params = reader.restore()
+        parameters = {**params["trainable"], **params["frozen"]}
+        check_parameters(parameters, build_structure(spec)[1], str(path))
         planner = cls(
             spec,
-            {**params["trainable"], **params["frozen"]},
+            parameters,
             load_tokenizer(tokenizer),
             own_catalog,
             statistics,
@@ -103,7 +112,8 @@ class Planner:
         order = sorted((i for i in range(len(texts)) if i not in unreadable), key=lambda i: len(token_ids[i]))
         for i, reason in unreadable.items():
             workflows[i] = empty_workflow(texts[i], reason)
-        for batch in _batches(order):
+        size = batch_size(len(catalog.task_types))
+        for batch in (order[i : i + size] for i in range(0, len(order), size)):
             decoded = jax.device_get(self._decode(arrays, [token_ids[i] for i in batch], preference))
             for row, i in enumerate(batch):
                 notes = ()
@@ -146,11 +156,13 @@ class Planner:
         return min(self.spec.planner.encoder.max_tokens, self.spec.encoder.max_positions)
 
     def _arrays(self, catalog: Catalog) -> CatalogArrays:
-        bound = self._bound.get(id(catalog))
+        bound = self._bound.pop(id(catalog), None)
         if bound is None:
-            vectors = catalog_vectors(self._graphdef, self._parameters, self._tokenizer, catalog)
+            vectors = catalog_vectors(self._graphdef, self._parameters, self._tokenizer, catalog, self.progress)
             bound = _Bound(catalog, build_catalog_arrays(catalog, vectors, self._statistics))
-            self._bound[id(catalog)] = bound
+        self._bound[id(catalog)] = bound
+        if len(self._bound) > _KEPT_CATALOGS:
+            del self._bound[next(iter(self._bound))]
         return bound.arrays
 
     def _unreadable(self, texts: Sequence[str], token_ids: list[list[int]]) -> dict[int, str]:
@@ -165,7 +177,8 @@ class Planner:
         return reasons
 
     def _decode(self, arrays: CatalogArrays, token_ids: list[list[int]], preference: Preference) -> DecodedPlans:
-        rows = token_ids + token_ids[-1:] * ((1 if len(token_ids) == 1 else _BATCH) - len(token_ids))
+        full = 1 if len(token_ids) == 1 else batch_size(arrays.known.shape[0])
+        rows = token_ids + token_ids[-1:] * (full - len(token_ids))
         ids, mask = _padded(rows, self._max_tokens)
         return _plan(
             self._graphdef,
@@ -182,8 +195,9 @@ class Planner:
         return np.tile(np.array(weights, np.float32), (rows, 1))
 
 
-def _batches(order: list[int]) -> list[list[int]]:
-    return [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
+def batch_size(num_task_types: int) -> int:
+    """Instructions planned at once over a catalog of that size: a power of two, at most 32."""
+    return 1 << min(_BATCH, max(1, _BATCH_TIMES_TYPES // num_task_types)).bit_length() - 1
 
 
 def _padded(rows: Sequence[Sequence[int]], max_tokens: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -81,14 +81,19 @@ def find_pretrained(name: str, *, allow_download: bool = True) -> tuple[pathlib.
 
 def _from_hub(repository: str, allow_download: bool) -> tuple[pathlib.Path, str] | None:
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     for local_only, origin in ((True, "Hugging Face cache"), (False, "Hugging Face hub")):
         if not (local_only or allow_download):
             continue
         try:
             paths = [huggingface_hub.hf_hub_download(repository, f, local_files_only=local_only) for f in _FILES]
-        except (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
             logger.info("%s: not in the %s (%s)", repository, origin, str(error).splitlines()[0])
             continue
         return pathlib.Path(paths[0]).parent, origin

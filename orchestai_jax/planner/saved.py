@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import pydantic
 
 from orchestai_jax.checkpoint import CheckpointError
@@ -61,6 +62,19 @@ def read_spec(metadata: Mapping[str, Any], where: str) -> tuple[ModelSpec, Prefe
     except (KeyError, TypeError, pydantic.ValidationError) as error:
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"{where}: its metadata is not that of this version's planner ({cause})") from error
+
+
+def check_parameters(parameters: Mapping[str, Any], shapes: Mapping[str, jax.ShapeDtypeStruct], where: str) -> None:
+    """Raise CheckpointError, naming the first difference, where parameters are not those of the network of `shapes`."""
+    different = sorted(parameters.keys() ^ shapes.keys())
+    if different:
+        what = "lacks the parameter" if different[0] in shapes else "holds the unknown parameter"
+        raise CheckpointError(f"{where}: {what} {different[0]}; it is of another version's planner, train it anew")
+    for name, wanted in shapes.items():
+        if parameters[name].shape != wanted.shape:
+            raise CheckpointError(
+                f"{where}: parameter {name} has shape {parameters[name].shape}, the planner wants {wanted.shape}"
+            )
 
 
 def read_assets(assets: Mapping[str, str], where: str) -> tuple[str, Catalog, PlanStatistics]:

@@ -28,9 +28,7 @@ class PreferenceListener(nnx.Module):
         self.moved = nnx.Param(jnp.zeros((NUM_WEIGHTS, hidden_size)))
         self.bias = nnx.Param(jnp.zeros(NUM_WEIGHTS))
 
-    def __call__(
-        self, tokens: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"]
-    ) -> Float[Array, "batch 3"]:
+    def __call__(self, tokens: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch 3"]:
         """How far the instruction moves the logarithms of the three weights."""
         scores = jnp.einsum("kh,bnh->bkn", self.query[...], self.key(tokens)) * self.query.shape[-1] ** -0.5
         weights = jax.nn.softmax(jnp.where(mask[:, None, :], scores, jnp.finfo(scores.dtype).min), axis=-1)
@@ -43,8 +41,8 @@ class WorkerSelector(nnx.Module):
 
     The utility is quality x w1 - cost x w2 - latency x w3 over the declared figures. The weights w are the preference's
     own, moved by what the instruction says: w = preference x exp(heard), see PreferenceListener. The second term
-    starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a learned vector and
-    its figures, so a worker that training never saw can be chosen too.
+    starts at zero and learns what the figures do not tell. Keys are made of a worker's description, a learned vector
+    and its figures, so a worker that training never saw can be chosen too.
     """
 
     def __init__(
@@ -73,19 +71,23 @@ class WorkerSelector(nnx.Module):
         heard: Float[Array, "batch 3"],
         chosen: Int[Array, "batch n"],
         preference: Float[Array, "batch 3"],
-    ) -> tuple[Float[Array, "batch n W"], Float[Array, "batch n"]]:
-        """Log-probabilities of the workers (about -inf where they cannot do the task) and complexity log-odds.
+    ) -> tuple[Float[Array, "batch n M"], Float[Array, "batch n"]]:
+        """Log-probabilities of the chosen types' workers (rows of `catalog.able`; about -inf for padding), and
+        log-odds of the complexity.
 
         `preference` holds the weights of success, cost and latency, `heard` is what `listener` makes of the text.
         """
         safe = jnp.minimum(chosen, catalog.known.shape[0] - 1)
         spread = jnp.broadcast_to(preference[:, None, :], (*states.shape[:2], 3))
         hidden = jax.nn.gelu(self.hidden(jnp.concatenate([states, spread], axis=-1)))
-        declared = catalog.worker_features[safe]  # [batch, n, W, 3]
-        keys = self.worker(catalog.workers, catalog.worker_known) + self.declared(declared)
+        declared = catalog.worker_features[safe]  # [batch, n, M, 3]
+        able = catalog.able[safe]  # [batch, n, M]
+        described = self.worker(catalog.workers, catalog.worker_known)  # [W, hidden]
+        keys = jnp.take(described, able, axis=0, mode="clip") + self.declared(declared)
         residual = jnp.einsum("bnh,bnwh->bnw", self.query(hidden), keys) * keys.shape[-1] ** -0.5
         weights = preference * jnp.exp(heard)
         utility = jnp.einsum("bnwf,bf->bnw", declared * jnp.array([1.0, -1.0, -1.0]), weights)
-        able: Bool[Array, "batch n W"] = catalog.can_do[safe]
-        logits = jnp.where(able, self.utility_scale[...] * utility + residual, jnp.finfo(residual.dtype).min)
+        logits = jnp.where(
+            able < catalog.workers.shape[0], self.utility_scale[...] * utility + residual, jnp.finfo(residual.dtype).min
+        )
         return jax.nn.log_softmax(logits, axis=-1), self.complexity(hidden)[..., 0]

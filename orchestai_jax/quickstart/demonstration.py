@@ -12,14 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestai_jax.config import ConfigError, DataConfig, RunConfig, parse_config
+from orchestai_jax.config import DataConfig, RunConfig, parse_config
 from orchestai_jax.data import PlanningSample, save_samples
 from orchestai_jax.quickstart.catalog import load_embedded_catalog
 from orchestai_jax.quickstart.held_out_runs import pick_shown, run_plans, shown_run
 from orchestai_jax.quickstart.machine import describe_machine
 from orchestai_jax.quickstart.narration import Narrator
 from orchestai_jax.quickstart.report import write_report
-from orchestai_jax.quickstart.requests import load_requests
+from orchestai_jax.quickstart.requests import check_request_set, load_requests
 from orchestai_jax.quickstart.sample_files import write_sample_files
 from orchestai_jax.quickstart.training_data import QuickstartData, make_training_data
 from orchestai_jax.quickstart.worker_choice import score_worker_choice
@@ -90,6 +90,7 @@ def run_quickstart(
     Raises ConfigError or TrainingError where the folder was begun with another seed or number of epochs, RequestsError
     for a set of requests that there is not.
     """
+    check_request_set(requests_name)
     began = time.perf_counter()
     workdir = Path(workdir).resolve()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def run_quickstart(
         trained = _train(config, workdir / "planner", train_planner)
         training = {**_training_result(trained), "epochs": config.training.phase1_supervised.num_epochs}
         planner = _load(workdir / "planner", load_planner)
-    with narrator.step("Held-out figures: hand-written requests and clauses never trained on"):
+    with narrator.step(f"Figures: hand-written requests ({requests_name}) and clauses never trained on"):
         metrics, plans = _metrics(planner, requests, data, outcomes, narrator)
         for line in _headline(metrics):
             narrator.say(line)
@@ -334,6 +335,3 @@ def _worker_table(outcomes: WorkerOutcomes) -> list[dict[str, Any]]:
         for task_type in outcomes.choices
         for figures in outcomes.of(task_type)
     ]
-
-
-__all__ = ["ConfigError", "QuickstartResult", "QuickstartSettings", "run_quickstart"]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 PACKAGES = ("orchestai-jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "pillow", "polars", "scipy")
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, system, Python and package versions; names no host and no user."""
+def describe_machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Processor, cores that this process may use, memory, system, versions of Python and of the packages that are here.
+
+    Names no host and no user.
+    """
     versions = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

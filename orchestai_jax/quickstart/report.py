@@ -25,6 +25,19 @@ GOALS = {"node_f1": 0.80, "worker_choice": 0.80, "execution": 0.80, "dag_validit
 
 _SETS = (("requests", "Hand-written requests"), ("held_out_templates", "Clauses never trained on"))
 
+_SEEN = {
+    "held-out": (
+        "it had never seen",
+        "written by hand, by somebody who had not seen the templates",
+    ),
+    "development": (
+        "of the development set",
+        "written by hand and looked at while the planner was made, so that they are no measure of how well it does on "
+        "requests never seen",
+    ),
+}
+"""Set of requests → what is true of its requests: in the heading, and of the figures."""
+
 
 def write_report(results: Mapping[str, Any], path: Path) -> Path:
     """Write the report of a run's results; returns its path."""
@@ -76,13 +89,13 @@ def _header(results: Mapping[str, Any]) -> str:
         cards.insert(2, card(percent(right), "best worker chosen", right >= GOALS["worker_choice"]))
     cards.append(card(seconds(results["total_seconds"]), "from nothing to this page", None))
     encoder = results["encoder"]
+    seen, written = _SEEN[results["requests"]]
     return (
         "<header><p class='kicker'>OrchestAI-JAX quickstart</p>"
-        f"<h1>A planner was trained here, and {data['requests']} requests it had never seen were planned and run</h1>"
+        f"<h1>A planner was trained here, and {data['requests']} requests {seen} were planned and run</h1>"
         f"<p class='lead'>It learned from {data['train']:,} synthesised requests over {data['task_types']} kinds of "
-        f"tasks that local tools do. The figures are for {data['requests']} requests written by hand, by somebody who "
-        "had not seen "
-        f"the templates. Encoder: {html.escape(encoder['note'])}.</p>"
+        f"tasks that local tools do. The figures are for {data['requests']} requests {written}. "
+        f"Encoder: {html.escape(encoder['note'])}.</p>"
         f"<div class='cards'>{''.join(cards)}</div></header>"
     )
 
@@ -269,6 +282,7 @@ def _time_and_machine(results: Mapping[str, Any]) -> str:
         ("system", html.escape(f"{machine['system']}, Python {machine['python']}")),
         ("versions", html.escape(", ".join(f"{k} {v}" for k, v in machine["versions"].items()))),
         ("seed", str(results["seed"])),
+        ("requests", html.escape(f"{results['requests']} set")),
     )
     return (
         "<h2>Time and machine</h2><div class='two'>"

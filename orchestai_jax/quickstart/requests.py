@@ -24,13 +24,18 @@ REQUEST_SETS = {"held-out": "requests.yaml", "development": "development_request
 """The sets that ship with the package. Whoever works on the planner scores it on `development`."""
 
 
+def check_request_set(name: str) -> None:
+    """Raise RequestsError for a set of requests that there is not, naming those that there are."""
+    if name not in REQUEST_SETS:
+        raise RequestsError(f"requests is {name!r}; allowed: {', '.join(REQUEST_SETS)}")
+
+
 def load_requests(catalog: Catalog, outcomes: WorkerOutcomes, name: str = "held-out") -> list[PlanningSample]:
     """The requests of a set that ships with the package, each with the best workers under the preference it states.
 
     Raises RequestsError for a set that there is not.
     """
-    if name not in REQUEST_SETS:
-        raise RequestsError(f"requests is {name!r}; allowed: {', '.join(REQUEST_SETS)}")
+    check_request_set(name)
     folder = importlib.resources.files("orchestai_jax.quickstart")
     text = folder.joinpath(REQUEST_SETS[name]).read_text(encoding="utf-8")
     return parse_requests(yaml.safe_load(text), catalog, outcomes)

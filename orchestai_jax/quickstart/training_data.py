@@ -50,9 +50,9 @@ def make_training_data(
     outcomes: WorkerOutcomes,
     *,
     seed: int = 0,
-    train: int = 5000,
-    validation: int = 300,
-    held_out: int = 300,
+    train: int,
+    validation: int,
+    held_out: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> QuickstartData:
     """Make all samples. Equal arguments give equal samples; no instruction comes twice, in whatever part.
@@ -164,17 +164,24 @@ def expand_one(wording: Wording, preference: str, rng: np.random.Generator) -> s
 
 
 def generic_templates(wording: Wording, catalog: Catalog, rng: np.random.Generator) -> Templates:
-    """The same clauses and values for `data.synthesize`, which composes them in its own way."""
+    """The same clauses and values for `data.synthesize`, which composes them in its own way.
+
+    Values are words: what they mean as arguments is not known here. A slot that is a parameter gives it its words; one
+    that is none (`{condition}`) gives its words to the required parameters that no slot is named after.
+    """
     task_types = {
         task_type: {form: [line.source for line in lines] for form, lines in forms.items() if form in FORMS and lines}
         for task_type, forms in wording.clauses.items()
     }
     values: dict[str, list[dict[str, object]]] = {}
     for task_type in catalog.task_types:
-        for slot in {s for forms in wording.clauses[task_type.id].values() for line in forms for s in line.slots()}:
-            if slot not in {port.name for port in task_type.inputs}:
-                says = {wording.value(task_type.id, slot, rng) for _ in range(_POOL)}
-                values[f"{task_type.id}.{slot}"] = [{"say": say, "set": {}} for say in sorted(says)]
+        slots = {s for forms in wording.clauses[task_type.id].values() for line in forms for s in line.slots()}
+        parameters = {parameter.name for parameter in task_type.parameters}
+        implied = {p.name for p in task_type.parameters if p.must_be_given} - slots
+        for slot in sorted(slots - {port.name for port in task_type.inputs}):
+            given = {slot} if slot in parameters else implied
+            says = {wording.value(task_type.id, slot, rng) for _ in range(_POOL)}
+            values[f"{task_type.id}.{slot}"] = [{"say": say, "set": dict.fromkeys(given, say)} for say in sorted(says)]
     for kind, files in wording.files.items():
         names = {f"{wording.draw(files.stems, rng)}.{wording.draw(files.extensions, rng)}" for _ in range(2 * _POOL)}
         unnamed = {wording.draw(files.unnamed, rng) for _ in range(_POOL // 2)}

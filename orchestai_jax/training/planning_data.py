@@ -29,8 +29,7 @@ _BUCKET = 16
 class PlanningData:
     """Samples laid out once; `collate` makes a PlanningBatch of any of them.
 
-    Raises ValueError when a sample has more tasks than `max_tasks`, names a worker that the catalog does not have or
-    that cannot do its task, or when its dependencies make a cycle.
+    Raises ValueError as `check_samples` does, and when a sample's dependencies make a cycle.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class PlanningData:
         step_texts_per_batch: int = 16,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        check_samples(samples, catalog, max_tasks)
         self.samples = [in_topological_order(s) for s in samples]
         self._catalog, self._max_tasks, self._default = catalog, max_tasks, default_preference
         self._seed, self._lower, self._progress = seed, lower, progress
@@ -103,11 +103,6 @@ class PlanningData:
 
     def _target(self, sample: PlanningSample) -> tuple[np.ndarray, ...]:
         n, most = len(sample.task_types), self._max_tasks
-        if n > most:
-            raise ValueError(
-                f"sample {sample.id} has {n} tasks, the planner plans at most {most};"
-                f" set planner.decomposer.max_tasks={n} or more"
-            )
         chosen = np.full(most, len(self._catalog.task_types), np.int32)
         chosen[:n] = [self._catalog.index[t] for t in sample.task_types]
         edges = np.zeros((most, most), np.float32)
@@ -116,16 +111,14 @@ class PlanningData:
         workers = np.full(most, -1, np.int32)
         for j, worker in enumerate(sample.workers or ()):
             if worker is not None:
-                if worker not in self._workers:
-                    raise ValueError(f"sample {sample.id} names worker {worker!r}, which the catalog does not have")
-                if not self._catalog.can_do(worker, sample.task_types[j]):
-                    raise ValueError(
-                        f"sample {sample.id} gives {sample.task_types[j]} to {worker!r}, which cannot do it"
-                    )
                 workers[j] = self._workers[worker]
         complexity = np.full(most, -1, np.float32)
         complexity[: len(sample.complexities or ())] = sample.complexities or ()
         return chosen, edges, workers, complexity, np.array(sample.preference or self._default, np.float32)
+
+    def preference_of(self, index: int) -> tuple[float, float, float]:
+        """The weights under which the workers of a sample are the best: its own, else the default."""
+        return self.samples[index].preference or self._default
 
     def _encode(self, token_ids: list[list[int]]) -> list[np.ndarray]:
         """Token ids, or frozen layers' output of each text [its tokens, hidden] where there are frozen layers."""
@@ -144,6 +137,23 @@ class PlanningData:
             if self._progress:
                 self._progress(start + len(batch), len(order))
         return encoded
+
+
+def check_samples(samples: Sequence[PlanningSample], catalog: Catalog, max_tasks: int) -> None:
+    """Raise ValueError for a sample with more tasks than `max_tasks`, with a worker that the catalog does not have, or
+    with one that cannot do its task."""
+    for sample in samples:
+        n = len(sample.task_types)
+        if n > max_tasks:
+            raise ValueError(
+                f"sample {sample.id} has {n} tasks, the planner plans at most {max_tasks};"
+                f" set planner.decomposer.max_tasks={n} or more"
+            )
+        for task_type, worker in zip(sample.task_types, sample.workers or (), strict=sample.workers is not None):
+            if worker is not None and not catalog.has_worker(worker):
+                raise ValueError(f"sample {sample.id} names worker {worker!r}, which the catalog does not have")
+            if worker is not None and not catalog.can_do(worker, task_type):
+                raise ValueError(f"sample {sample.id} gives {task_type} to {worker!r}, which cannot do it")
 
 
 def _pad(rows: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:

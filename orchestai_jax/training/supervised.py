@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -39,13 +40,20 @@ from orchestai_jax.planner.model import (
     partition,
     split_parameters,
 )
-from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert, load_pretrained
+from orchestai_jax.planner.plan_to_workflow import pick_worker
+from orchestai_jax.planner.pretrained import (
+    KNOWN_ENCODERS,
+    EncoderNotFoundError,
+    PretrainedEncoder,
+    import_bert,
+    load_pretrained,
+)
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.loop import LoopResult, run_loop
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer
-from orchestai_jax.training.planning_data import PlanningData
+from orchestai_jax.training.planning_data import PlanningData, check_samples
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
 from orchestai_jax.workflow import Catalog, TaskType, load_catalog
@@ -77,9 +85,7 @@ def load_training_samples(config: RunConfig) -> TrainingSamples:
         names = dict.fromkeys(t for s in samples for t in s.task_types)
         catalog = Catalog(name=config.name, task_types=tuple(TaskType(id=name) for name in names))
     if config.worker.catalog:
-        catalog = Catalog.model_validate(
-            {**catalog.model_dump(), "workers": load_catalog(config.worker.catalog).model_dump()["workers"]}
-        )
+        catalog = catalog.model_copy(update={"workers": load_catalog(config.worker.catalog).workers})
     if data.validation:
         train, validation = list(samples), list(load_samples(data.validation, data.format, catalog))
     else:
@@ -102,16 +108,23 @@ def train_planner(
     """
     enable_compilation_cache(config.system)
     samples = load_training_samples(config)
-    prepare_workdir(workdir, config, resume=resume)
+    for part in (samples.train, samples.validation):
+        check_samples(part, samples.catalog, config.planner.decomposer.max_tasks)
+    encoder = _choose_encoder(config, samples)
+    prepare_workdir(workdir, config, resume=resume)  # only now, so that a slip in the input leaves no folder begun
     with locked_workdir(workdir):
-        return _train(config, samples, workdir, resume, monitor)
+        return _train(config, samples, encoder, workdir, resume, monitor or make_monitor(config.system.progress))
 
 
 def _train(
-    config: RunConfig, samples: TrainingSamples, workdir: str | pathlib.Path, resume: bool, monitor: Monitor | None
+    config: RunConfig,
+    samples: TrainingSamples,
+    chosen: _ChosenEncoder,
+    workdir: str | pathlib.Path,
+    resume: bool,
+    monitor: Monitor,
 ) -> LoopResult:
-    monitor = monitor or make_monitor(config.system.progress)
-    encoder, tokenizer, source = _encoder(config, samples)
+    encoder, tokenizer, source = chosen.encoder, chosen.tokenizer, chosen.source
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
     spec = ModelSpec(
         encoder=encoder.config if isinstance(encoder, PretrainedEncoder) else encoder,
@@ -122,7 +135,8 @@ def _train(
     )
     graphdef, parameters = initial_parameters(spec, config.seed, encoder)
     statistics = PlanStatistics.of(samples.train, samples.catalog)
-    vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog)
+    told = functools.partial(monitor.progress, "encoding descriptions")
+    vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
     catalog = build_catalog_arrays(samples.catalog, vectors, statistics)
     train, validation = _lay_out(config, spec, samples, graphdef, parameters, tokenizer, monitor)
 
@@ -142,7 +156,7 @@ def _train(
     store = CheckpointStore(
         pathlib.Path(workdir) / CHECKPOINTS, keep_last=phase.keep_checkpoints, best_metric=phase.best_metric
     )
-    with store:
+    with store, contextlib.closing(batches):
         return run_loop(
             state=state,
             train_step=make_train_step(graphdef, catalog, optimizer, phase),
@@ -240,7 +254,9 @@ def make_evaluation(
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
             for row, i in enumerate(indices):
                 samples.append(data.samples[i])
-                plans.append(_predicted(jax.tree.map(lambda x, row=row: x[row], decoded), catalog, spec))
+                success, cost, latency = data.preference_of(i)
+                preference = Preference(success=success, cost=cost, latency=latency)
+                plans.append(_predicted(jax.tree.map(lambda x, row=row: x[row], decoded), catalog, spec, preference))
         scores = score_plans(samples, plans, catalog.choices)
         metrics = {name: total / len(samples) for name, total in sums.items()}
         means = {name: float(np.mean(getattr(scores, name))) for name in ("node_f1", "link_f1", "accuracy")}
@@ -254,29 +270,45 @@ def make_evaluation(
     return evaluate
 
 
-def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec) -> PredictedPlan:
+def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec, preference: Preference) -> PredictedPlan:
     chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
     n, threshold = len(chosen), spec.planner.graph_generator.threshold
     edges = [(s, t) for s in range(n) for t in range(s + 1, n) if plan.edge_probabilities[s, t] >= threshold]
-    workers = (
-        tuple(catalog.workers[int(np.argmax(plan.worker_logp[j]))].id for j in range(n)) if catalog.workers else None
-    )
+    task_types = tuple(catalog.task_types[t].id for t in chosen)
     return PredictedPlan(
-        task_types=tuple(catalog.task_types[t].id for t in chosen),
+        task_types=task_types,
         dependencies=tuple(edges),
-        workers=workers,
+        workers=tuple(
+            pick_worker(np.asarray(plan.worker_logp[j]), task_type, catalog, spec.planner, preference)
+            for j, task_type in enumerate(task_types)
+        ),
         valid=True,
     )
 
 
-def _encoder(
-    config: RunConfig, samples: TrainingSamples
-) -> tuple[PretrainedEncoder | TextEncoderConfig, Tokenizer, str]:
+@dataclasses.dataclass(frozen=True)
+class _ChosenEncoder:
     """The pretrained encoder, or the sizes of one to train, with its tokenizer and a word on where it is from."""
+
+    encoder: PretrainedEncoder | TextEncoderConfig
+    tokenizer: Tokenizer
+    source: str
+
+
+def _choose_encoder(config: RunConfig, samples: TrainingSamples) -> _ChosenEncoder:
+    """What the configuration names, where it is found; else an encoder to train from scratch, with a warning."""
     settings = config.planner.encoder
+    why = "trained from scratch"
     if settings.weights != "none":
-        pretrained = load_pretrained(settings.weights)
-        return pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})"
+        try:
+            pretrained = load_pretrained(settings.weights)
+        except EncoderNotFoundError as error:
+            if settings.weights not in KNOWN_ENCODERS:  # somebody's own folder or repository: a slip, most likely
+                raise
+            logger.warning("%s; an encoder is trained from scratch in its place", error)
+            why = f"trained from scratch, as {settings.weights} was not found"
+        else:
+            return _ChosenEncoder(pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})")
     texts = [s.instruction for s in samples.train] + [t.text for t in samples.catalog.task_types]
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     sizes = TextEncoderConfig(
@@ -287,7 +319,7 @@ def _encoder(
         intermediate_size=settings.intermediate_size,
         max_positions=settings.max_tokens,
     )
-    return sizes, tokenizer, "trained from scratch"
+    return _ChosenEncoder(sizes, tokenizer, why)
 
 
 def _lay_out(

@@ -108,7 +108,7 @@ def check_arguments(task_type: TaskType, arguments: Mapping[str, Any]) -> dict[s
     for name, parameter in parameters.items():
         value = arguments.get(name)
         if value is None:
-            if parameter.required:
+            if parameter.must_be_given:
                 raise WorkerError(
                     f"{task_type.id} needs the parameter {name!r} ({parameter.type}: {parameter.description or name})"
                 )

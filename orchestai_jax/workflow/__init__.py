@@ -27,7 +27,7 @@ from orchestai_jax.workflow.record import (
 )
 from orchestai_jax.workflow.validation import check_workflow, may_fill, validate_workflow
 from orchestai_jax.workflow.workflow import Argument, Reference, Task, Value, Workflow
-from orchestai_jax.workflow.workflow_file import load_workflow, save_workflow
+from orchestai_jax.workflow.workflow_file import load_workflow, save_workflow, workflow_json_schema
 
 __all__ = [
     "ANY",
@@ -70,4 +70,5 @@ __all__ = [
     "training_example",
     "types_fit",
     "validate_workflow",
+    "workflow_json_schema",
 ]

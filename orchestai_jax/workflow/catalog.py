@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -35,6 +34,11 @@ def types_fit(produced: str, wanted: str) -> bool:
 class CatalogError(ValueError):
     """A catalog that cannot be read or does not hold together. The message lists all faults."""
 
+    def __init__(self, message: str, location: tuple[int | str, ...] = ()):
+        super().__init__(message)
+        self.location = location
+        """Where in the catalog's fields the first fault is, as `("task_types", 2)`; empty where that is not known."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +52,11 @@ class Port(_Frozen):
     description: str = ""
     required: bool = True
 
+    @property
+    def must_be_given(self) -> bool:
+        """Whether a task cannot be run unless something fills this input."""
+        return self.required
+
 
 class Parameter(_Frozen):
     """An option of a task type, filled with a literal (or by reference where types allow)."""
@@ -58,6 +67,11 @@ class Parameter(_Frozen):
     required: bool = False
     default: JsonValue = None
     enum: tuple[JsonValue, ...] | None = None
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether a task cannot be run unless something fills this parameter: a default suffices."""
+        return self.required and self.default is None
 
 
 class TaskType(_Frozen):
@@ -130,29 +144,33 @@ class Catalog(_Frozen):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        known = self.index
-        faults = [f"task type {name!r} stands twice" for name in _doubles(t.id for t in self.task_types)]
-        faults += [f"worker {name!r} stands twice" for name in _doubles(w.id for w in self.workers)]
-        for task_type in self.task_types:
-            taken = [p.name for p in (*task_type.inputs, *task_type.parameters)]
-            faults += [f"task type {task_type.id!r} has two inputs named {name!r}" for name in _doubles(taken)]
-            given = _doubles(p.name for p in task_type.outputs)
-            faults += [f"task type {task_type.id!r} has two outputs named {name!r}" for name in given]
-        for worker in self.workers:
-            faults += [
-                f"worker {worker.id!r} names the unknown task type {name!r}"
-                for name in worker.task_types
-                if name not in known
-            ]
-        for link in self.links:
-            faults += [
-                f"link {link.source!r} -> {link.target!r} names the unknown task type {name!r}"
-                for name in dict.fromkeys((link.source, link.target))
-                if name not in known
-            ]
+        faults = list(self._faults())
         if faults:
-            raise CatalogError(f"catalog {self.name!r} has {len(faults)} fault(s): {'; '.join(faults)}")
+            messages = "; ".join(message for message, _ in faults)
+            raise CatalogError(f"catalog {self.name!r} has {len(faults)} fault(s): {messages}", faults[0][1])
         return self
+
+    def _faults(self) -> Iterator[tuple[str, tuple[int | str, ...]]]:
+        """Each thing that does not hold together, and where it stands."""
+        known = self.index
+        for name, i in _doubles(t.id for t in self.task_types).items():
+            yield f"task type {name!r} stands twice", ("task_types", i)
+        for name, i in _doubles(w.id for w in self.workers).items():
+            yield f"worker {name!r} stands twice", ("workers", i)
+        for i, task_type in enumerate(self.task_types):
+            for name in _doubles(p.name for p in (*task_type.inputs, *task_type.parameters)):
+                yield f"task type {task_type.id!r} has two inputs named {name!r}", ("task_types", i)
+            for name in _doubles(p.name for p in task_type.outputs):
+                yield f"task type {task_type.id!r} has two outputs named {name!r}", ("task_types", i)
+        for i, worker in enumerate(self.workers):
+            for name in worker.task_types:
+                if name not in known:
+                    yield f"worker {worker.id!r} names the unknown task type {name!r}", ("workers", i)
+        for i, link in enumerate(self.links):
+            for name in dict.fromkeys((link.source, link.target)):
+                if name not in known:
+                    message = f"link {link.source!r} -> {link.target!r} names the unknown task type {name!r}"
+                    yield message, ("links", i)
 
     @functools.cached_property
     def index(self) -> dict[str, int]:
@@ -211,9 +229,15 @@ class Catalog(_Frozen):
         return {k: tuple(v) for k, v in table.items()}
 
 
-def _doubles(names: Iterable[str]) -> list[str]:
-    """The names that stand more than once, each once."""
-    return [name for name, count in collections.Counter(names).items() if count > 1]
+def _doubles(names: Iterable[str]) -> dict[str, int]:
+    """The names that stand more than once, each with the position where it stands the second time."""
+    seen: set[str] = set()
+    doubles: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if name in seen:
+            doubles.setdefault(name, position)
+        seen.add(name)
+    return doubles
 
 
 def describe(identifier: str, description: str) -> str:

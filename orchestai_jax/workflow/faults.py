@@ -12,6 +12,7 @@ FaultCode = Literal[
     "type_mismatch",
     "dangling_reference",
     "duplicate_task",
+    "duplicate_dependency",
     "unknown_worker",
     "worker_cannot_do_task",
     "unknown_dependency",

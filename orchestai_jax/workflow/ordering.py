@@ -7,10 +7,9 @@ cycle (its tasks are named), a task id used twice, a dependency on a task that d
 
 from __future__ import annotations
 
-import graphlib
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from orchestai_jax.workflow.faults import Fault, FaultCode, WorkflowError
 from orchestai_jax.workflow.workflow import Reference, Task, Workflow
@@ -89,20 +88,37 @@ def critical_path(workflow: Workflow, durations: Mapping[str, float]) -> tuple[l
     return path[::-1], length
 
 
-def find_cycle(graph: Mapping[str, tuple[str, ...]]) -> list[str] | None:
-    """Task ids along one cycle, the first repeated at the end, producer before consumer; None where there is none.
+def find_cycles(graph: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
+    """Cycles that share no task, as many as it takes for every cycle of the graph to share a task with one of them.
 
-    `graph` maps each task id to the ids that come before it.
+    A cycle is the task ids along it, producer before consumer, the first repeated at the end. `graph` maps each task id
+    to the ids that come before it. The search goes depth first and leaves out the tasks of cycles that it has found.
     """
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as error:
-        return list(error.args[1])
-    return None
+    cycles: list[list[str]] = []
+    seen: set[str] = set()
+    for start in graph:
+        if start in seen:
+            continue
+        seen.add(start)
+        # The way from `start` to its producer, to that one's producer and so on, each with its producers still to see.
+        path: dict[str, Iterator[str]] = {start: iter(graph[start])}
+        while path:
+            producer = next(path[next(reversed(path))], None)
+            if producer is None:
+                path.popitem()
+            elif producer in path:
+                cycle = [producer]
+                while producer in path:
+                    cycle.append(path.popitem()[0])
+                cycles.append(cycle)
+            elif producer not in seen:
+                seen.add(producer)
+                path[producer] = iter(graph[producer])
+    return cycles
 
 
 def cycle_message(cycle: list[str]) -> str:
-    """What is wrong with a cycle that `find_cycle` found, its first tasks by name."""
+    """What is wrong with a cycle that `find_cycles` found, its first tasks by name."""
     shown = " -> ".join(map(repr, cycle)) if len(cycle) <= 12 else " -> ".join([*map(repr, cycle[:11]), "..."])
     return f"tasks {shown} form a cycle of {len(cycle) - 1}; a workflow must be acyclic"
 
@@ -118,9 +134,9 @@ def _graph(workflow: Workflow) -> dict[str, tuple[str, ...]]:
         for producer in before:
             if producer not in graph:
                 raise _not_a_dag("unknown_dependency", f"{task_id!r} needs {producer!r}, which is no task", task_id)
-    cycle = find_cycle(graph)
-    if cycle is not None:
-        raise _not_a_dag("cycle", cycle_message(cycle), cycle[0])
+    cycles = find_cycles(graph)
+    if cycles:
+        raise _not_a_dag("cycle", cycle_message(cycles[0]), cycles[0][0])
     return graph
 
 

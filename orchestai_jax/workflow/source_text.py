@@ -100,7 +100,10 @@ def field_error(
     error: pydantic.ValidationError, text: str, path: str | os.PathLike[str], prefix: tuple[int | str, ...] = ()
 ) -> CatalogError:
     """The error for fields that are wrong in a JSON or YAML text: file, line of the first one, every field."""
-    line = _line_of(text, (*prefix, *error.errors(include_url=False)[0]["loc"]))
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")  # of a whole catalog, for which pydantic knows no field
+    location = cause.location if isinstance(cause, CatalogError) else ()
+    line = _line_of(text, (*prefix, *first["loc"], *location))
     where = f"{path}, line {line}" if line else f"{path}"
     return CatalogError(f"{where}: {one_line(error, prefix=prefix)}")
 

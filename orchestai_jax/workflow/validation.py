@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from orchestai_jax.workflow.catalog import ANY, Catalog, Parameter, Port, TaskType, types_fit
 from orchestai_jax.workflow.faults import Fault, WorkflowError
-from orchestai_jax.workflow.ordering import cycle_message, find_cycle, predecessors
+from orchestai_jax.workflow.ordering import cycle_message, find_cycles, predecessors
 from orchestai_jax.workflow.workflow import Reference, Task, Value, Workflow
 
 PARAMETER_SOURCES: dict[str, tuple[str, ...]] = {
@@ -51,10 +52,10 @@ _LITERALS: dict[str, Callable[[Any], bool]] = {
 
 
 def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments: bool = True) -> list[Fault]:
-    """Everything that is wrong with a workflow, in task order, a cycle last; an empty list where it is valid.
+    """Everything that is wrong with a workflow, in task order, cycles last; an empty list where it is valid.
 
     With `require_arguments` a required input or parameter that nothing fills is a fault; without, a plan may leave
-    arguments open. Time is linear in tasks, edges and arguments. One cycle is named, however many there are.
+    arguments open. Time is linear in tasks, edges and arguments. Of cycles that share a task one is named.
     """
     faults: list[Fault] = []
     first: dict[str, Task] = {}
@@ -68,9 +69,7 @@ def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments
         faults += _worker_faults(task, catalog)
         faults += _argument_faults(task, outputs, require_arguments)
     graph = {task_id: tuple(p for p in predecessors(t) if p in first and p != task_id) for task_id, t in first.items()}
-    cycle = find_cycle(graph)
-    if cycle is not None:
-        faults.append(Fault("cycle", cycle_message(cycle), cycle[0]))
+    faults += [Fault("cycle", cycle_message(cycle), cycle[0]) for cycle in find_cycles(graph)]
     return faults
 
 
@@ -100,7 +99,10 @@ class _Outputs:
 
 
 def _dependency_faults(task: Task, tasks: Collection[str]) -> Iterator[Fault]:
-    for before in task.depends_on:
+    for before, count in collections.Counter(task.depends_on).items():
+        if count > 1:
+            message = f"task {task.id!r} names {before!r} {count} times in depends_on; once is enough"
+            yield Fault("duplicate_dependency", message, task.id)
         if before == task.id:
             yield Fault("self_dependency", f"task {task.id!r} depends on itself", task.id)
         elif before not in tasks:
@@ -129,7 +131,7 @@ def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> 
         slots = {slot.name: slot for slot in (*task_type.parameters, *task_type.inputs)}
         if require_arguments:
             for slot in slots.values():
-                if slot.name not in task.arguments and _must_be_given(slot):
+                if slot.name not in task.arguments and slot.must_be_given:
                     kind = "input" if isinstance(slot, Port) else "parameter"
                     message = f"task {task.id!r} ({task_type.id}): {kind} {slot.name!r} is required and not given"
                     yield Fault("missing_argument", message, task.id)
@@ -179,14 +181,10 @@ def may_fill(produced: str, slot: Port | Parameter) -> bool:
     return produced == ANY or any(types_fit(produced, want) for want in wanted)
 
 
-def _must_be_given(slot: Port | Parameter) -> bool:
-    return slot.required and (isinstance(slot, Port) or slot.default is None)
-
-
 def _wrong_literal(slot: Port | Parameter, argument: Value) -> str | None:
     """What is wrong with a literal, or None. None stands for an argument left out, where that is allowed."""
     value = argument.value
-    if value is None and not _must_be_given(slot):
+    if value is None and not slot.must_be_given:
         return None
     fits = _LITERALS.get(slot.type)
     if fits is not None and not fits(value):

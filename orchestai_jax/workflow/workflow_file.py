@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from typing import Any
 
 import pydantic
 
@@ -38,6 +39,11 @@ def load_workflow(path: str | os.PathLike[str]) -> Workflow:
         return Workflow.model_validate(content)
     except pydantic.ValidationError as error:
         raise WorkflowError(f"{path}: {one_line(error)}") from error
+
+
+def workflow_json_schema() -> dict[str, Any]:
+    """The JSON schema of workflows in files, for editors and for whoever writes them by machine."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Workflow.model_json_schema()}
 
 
 def save_workflow(workflow: Workflow, path: str | os.PathLike[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from orchestai_jax.config import Preference
 from orchestai_jax.quickstart import load_embedded_catalog
 from orchestai_jax.workflow import Reference, Task, Value, Workflow
 
@@ -48,6 +49,7 @@ class PaperPlanner:
 
     asked: tuple[Any, ...] = ()
     plan_tasks = tasks()
+    preference = Preference()
 
     def __init__(self) -> None:
         self.catalog = load_embedded_catalog()

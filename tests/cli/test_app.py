@@ -8,6 +8,7 @@ import pytest
 
 import orchestai_jax
 from orchestai_jax.cli import doctor
+from orchestai_jax.cli.quickstart import RequestSet
 
 VERBS = ("quickstart", "doctor", "train", "workdir", "evaluate", "plan", "run", "runs", "data", "config")
 
@@ -60,12 +61,12 @@ def test_evaluate_hands_over_and_prints(command, tmp_path, monkeypatch):
         def table(self, title):
             return f"table of {title}"
 
-    def load_samples(path, data_format, catalog=None):
-        seen.update(path=path.name, format=data_format, catalog=catalog)
+    def load_samples(path, data_format, catalog=None, *, allow_unknown=False):
+        seen.update(path=path.name, format=data_format, catalog=catalog, allow_unknown=allow_unknown)
         return ["one", "two"] if path.read_text() else []
 
     def evaluate_planner(planner, samples, catalog=None, predictions=None):
-        seen.update(planner=planner, samples=samples, predictions=predictions)
+        seen.update(planner=planner, samples=samples, over=catalog, predictions=predictions)
         return Report()
 
     monkeypatch.setattr(orchestai_jax.data, "load_samples", load_samples)
@@ -76,7 +77,12 @@ def test_evaluate_hands_over_and_prints(command, tmp_path, monkeypatch):
     assert seen["format"] == "taskbench"
     assert seen["samples"] == ["one", "two"]
     assert isinstance(seen["planner"], command.planner)
+    assert seen["catalog"] is seen["planner"].catalog
+    assert (seen["allow_unknown"], seen["over"]) == (True, None)
     assert str(seen["predictions"]) == "new/p.jsonl"
+    (tmp_path / "c.yaml").write_text("name: mine\ntask_types: [{id: only_one}]\n")
+    command(*base, "--catalog", "c.yaml")
+    assert seen["catalog"].name == seen["over"].name == "mine"
     assert "table of planner on data.jsonl" in command(*base).stdout
     assert "cannot write planner" in command.error(*base, "--predictions", "planner")
     assert "--graph goes with --catalog" in command.error(*base, "--graph", "g.json")
@@ -84,6 +90,32 @@ def test_evaluate_hands_over_and_prints(command, tmp_path, monkeypatch):
     (tmp_path / "data.jsonl").write_text("")
     assert "holds no samples" in command.error(*base)
     assert "no data file at none" in command.error("evaluate", "planner", "--data", "none", "--format", "records")
+
+
+def test_evaluate_wants_task_types_that_the_planner_knows(command, tmp_path, monkeypatch):
+    import orchestai_jax.evaluation
+
+    monkeypatch.setattr(
+        orchestai_jax.evaluation,
+        "evaluate_planner",
+        lambda planner, samples, *_, **__: type("Report", (), {"as_dict": lambda _: {"n": len(samples)}})(),
+    )
+
+    def write(*task_types):
+        nodes = [{"task": name} for name in task_types]
+        row = {"id": 1, "user_request": "x", "task_nodes": nodes, "task_links": []}
+        (tmp_path / "data.jsonl").write_text(json.dumps(row))
+
+    base = ("evaluate", "planner", "--data", "data.jsonl", "--format", "taskbench", "--json")
+    write("book_flight", "find_hotel")
+    refused = command.error(*base, "--predictions", "p.jsonl")
+    assert "2 task types are not in the catalog" in refused
+    assert "give the catalog that the data was made with" in refused
+    assert not (tmp_path / "p.jsonl").exists()
+    write("resize_image", "find_hotel")
+    done = command(*base)
+    assert json.loads(done.stdout) == {"n": 1}
+    assert "`find_hotel` (sample 1); they cannot be planned and count as missed" in done.stderr
 
 
 def test_quickstart_hands_over(command, monkeypatch):
@@ -94,9 +126,14 @@ def test_quickstart_hands_over(command, monkeypatch):
         orchestai_jax.quickstart, "run_quickstart", lambda folder, **o: calls.append((str(folder), o)), raising=False
     )
     command("quickstart")
-    command("quickstart", "--workdir", "here", "--seed", "3", "--epochs", "1")
-    assert calls == [("runs/quickstart", {"seed": 0}), ("here", {"seed": 3, "epochs": 1})]
+    command("quickstart", "--workdir", "here", "--seed", "3", "--epochs", "1", "--requests", "development")
+    assert calls == [
+        ("runs/quickstart", {"seed": 0, "epochs": None, "requests_name": "held-out"}),
+        ("here", {"seed": 3, "epochs": 1, "requests_name": "development"}),
+    ]
     command("quickstart", "--epochs", "0", code=2)
+    assert "'held-out', 'development'" in command("quickstart", "--requests", "other", code=2).stderr
+    assert list(orchestai_jax.quickstart.REQUEST_SETS) == [each.value for each in RequestSet]
 
 
 def test_doctor_says_what_is_here(command):

@@ -37,8 +37,15 @@ def test_mermaid_and_svg(command, tmp_path):
     drawn = command("plan", "x", *PLANNER, "--mermaid").stdout
     assert drawn.startswith("flowchart")
     assert "Summarize text" in drawn
+    assert "fill:#e6effb" in drawn  # the colour of texts
     assert command("plan", "x", *PLANNER, "--svg", "plan.svg").stdout == "wrote plan.svg\n"
-    assert (tmp_path / "plan.svg").read_text().lstrip().startswith("<")
+    picture = (tmp_path / "plan.svg").read_text()
+    assert picture.lstrip().startswith("<")
+    assert ">text</text>" in picture  # the legend
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text("task_types: [{id: summarize_text, outputs: [{name: text, type: audio}]}]\n")
+    command("plan", "x", *PLANNER, "--svg", "plan.svg", "--catalog", str(catalog))
+    assert ">audio</text>" in (tmp_path / "plan.svg").read_text()
 
 
 def test_stdin_preference_and_catalog_reach_the_planner(command, tmp_path):

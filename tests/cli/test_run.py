@@ -29,6 +29,7 @@ def test_plans_runs_prints_and_records(command, tmp_path):
     assert record.status == "succeeded"
     assert record.instruction == "shorten notes.txt"
     assert record.planner == {"checkpoint": "planner", "confidence": 0.5}
+    assert record.preference == (1.0, 0.25, 0.25)  # the planner's own, where --prefer is not given
     summary = record.tasks[0].outputs["text"]
     assert summary == f"outputs/{record.run_id}/t1_summarize_text.txt"
     assert (tmp_path / summary).read_text().startswith("JAX compiles programs.")
@@ -50,6 +51,7 @@ def test_a_saved_plan_runs_without_a_planner(command, tmp_path):
     record = command.json("run", "--workflow", "plan.json", "--root", "data", "--out", "data/made", "--json")
     assert record["status"] == "succeeded"
     assert record["planner"] == {"workflow_file": "plan.json"}
+    assert record["preference"] is None  # the plan does not say
     assert (tmp_path / "data" / "made").is_dir()
 
 
@@ -75,7 +77,7 @@ def test_exit_1_when_a_task_fails_and_the_rest_is_kept(command, tmp_path, other_
 def test_what_cannot_run_is_refused_before_it_starts(command, tmp_path, other_tasks):
     command.planner.plan_tasks = other_tasks(t3={"arguments": {"text": Value(value="nots.txt")}})
     assert "did you mean 'notes.txt'" in command.error("run", "x", *PLANNER)
-    assert read_records(tmp_path / "runs" / "records.jsonl") == ([], [])
+    assert list((tmp_path / "runs").iterdir()) == []
     command.planner.plan_tasks = other_tasks(t3={"worker": None})
     assert "task t3 (text_statistics) has no worker" in command.error("run", "x", *PLANNER)
     command.planner.plan_tasks = ()

@@ -67,7 +67,7 @@ def test_costs(cost, shown):
 
 
 @pytest.mark.parametrize(
-    "text, shown", [("a\nb\tc", "a b c"), ("\x1b[1m", "\ufffd[1m"), ("x" * 200, "x" * 117 + "..."), ("日本", "日本")]
+    "text, shown", [("a\nb\tc", "a b c"), ("\x1b[1m", "\ufffd[1m"), ("x" * 200, "x" * 119 + "…"), ("日本", "日本")]
 )
 def test_printable(text, shown):
     assert printable(text) == shown

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestai_jax.data import AugmentationConfig, PlanningSample, augment, join_samples
+from orchestai_jax.data import AugmentationConfig, DataError, PlanningSample, augment, augmented_samples, join_samples
 
 NOTHING = AugmentationConfig(word_dropout=0, typo=0, lower_case=0, no_final_mark=0, join=0)
 SAMPLE = PlanningSample(
@@ -98,6 +98,33 @@ def test_samples_that_share_a_task_type_or_are_too_long_are_not_joined():
     twin = PlanningSample("t", "Resize it.", ("resize",))
     assert all(v is SAMPLE for v in variants(config, [twin]))
     assert all(v is SAMPLE for v in variants(config.model_copy(update={"max_tasks": 2}), [OTHER]))
+
+
+def test_variants_of_a_set_are_new_different_and_shared_out_evenly():
+    samples = [PlanningSample(f"s{i}", f"Please resize the picture {i} now.", ("resize",), ()) for i in range(6)]
+    variants = augmented_samples(samples, 30, seed=2)
+    instructions = {v.instruction for v in variants}
+    assert len(instructions) == 30
+    assert not instructions & {s.instruction for s in samples}
+    assert len({v.id for v in variants}) == 30
+    assert {v.id.split("~")[0] for v in variants} == {s.id for s in samples}
+    assert variants == augmented_samples(samples, 30, seed=2) != augmented_samples(samples, 30, seed=3)
+    assert augmented_samples([], 0) == []
+
+
+def test_no_variant_has_more_tasks_than_the_longest_sample():
+    assert max(len(v.task_types) for v in augmented_samples([SAMPLE, OTHER], 20)) == 2
+    joining = AugmentationConfig(join=1.0)
+    assert max(len(v.task_types) for v in augmented_samples([SAMPLE, OTHER], 20, config=joining)) == 3
+
+
+@pytest.mark.parametrize(
+    ("samples", "n", "message"),
+    [([], 1, "of 0 samples"), ([PlanningSample("s", "17", ("a",))], 3, "only 0 different"), ([SAMPLE], -1, "got -1")],
+)
+def test_variants_that_there_are_not_are_not_made(samples, n, message):
+    with pytest.raises(DataError, match=message):
+        augmented_samples(samples, n)
 
 
 @given(st.text(max_size=60), st.integers(0, 1000))

@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(CATALOG))
     rows = [
-        {"id": i, "user_request": f"do {i}", "task_nodes": [{"task": "blur"}], "task_links": []} for i in range(200)
+        {"id": i, "user_request": f"Do {i}.", "task_nodes": [{"task": "blur"}], "task_links": []} for i in range(200)
     ]
     (tmp_path / "bench.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path
@@ -57,13 +57,33 @@ def test_prepare_leaves_failed_runs_out_unless_told(folder):
     assert json.loads(loose.stdout)["left_out"] == 0
 
 
-def test_prepare_does_not_write_over_its_source(folder):
+@pytest.mark.parametrize("source", ["p/train.jsonl", "p/validation.jsonl"])
+def test_prepare_does_not_write_over_its_source(folder, source):
     call("prepare", "bench.jsonl", "--format", "taskbench", "--out", "p")
-    before = (folder / "p/train.jsonl").read_bytes()
-    refused = call("prepare", "p/train.jsonl", "--format", "planning", "--out", "p")
+    before = [(folder / "p" / name).read_bytes() for name in ("train.jsonl", "validation.jsonl")]
+    refused = call("prepare", source, "--format", "planning", "--out", "p")
     assert refused.exit_code == 2
-    assert "is the source itself" in refused.stderr
-    assert (folder / "p/train.jsonl").read_bytes() == before
+    assert f"{source} is the source itself" in refused.stderr
+    assert [(folder / "p" / name).read_bytes() for name in ("train.jsonl", "validation.jsonl")] == before
+
+
+def test_prepare_adds_variants_to_the_training_part_alone(folder):
+    def prepared(out, *options):
+        done = call("prepare", "bench.jsonl", "--format", "taskbench", "--out", out, "--json", *options)
+        assert done.exit_code == 0, done.output
+        parts = (load_samples(folder / out / f"{name}.jsonl", "planning") for name in ("train", "validation"))
+        return json.loads(done.stdout), *parts
+
+    _, train, validation = prepared("plain")
+    report, more, same = prepared("a", "--augment", "30", "--seed", "1")
+    assert (report["augmented"], report["train"]["samples"]) == (30, len(more))
+    assert more[: len(train)] == train
+    assert len(more) == len(train) + 30
+    assert same == validation
+    assert prepared("b", "--augment", "30", "--seed", "1")[1] == more
+    assert prepared("c", "--augment", "30", "--seed", "2")[1] != more
+    table = call("prepare", "bench.jsonl", "--format", "taskbench", "--out", "d", "--augment", "7")
+    assert "variants" in table.stdout
 
 
 def test_inspect_prints_a_table_or_json(folder):
@@ -94,6 +114,28 @@ def test_synthesize_prints_samples_without_out_and_heeds_templates_and_shapes(fo
     assert any("smudge" in row["instruction"].lower() for row in rows)
 
 
+def test_synthesize_takes_held_out_clauses_synonyms_and_politeness(folder):
+    lines = ["TRAIN {image}", "HELD {image}", "daub {image}", "HELD too {image}"]
+    templates = {"task_types": {"blur": {"do": lines}}, "synonyms": {"daub": ["smear"]}}
+    (folder / "t.yaml").write_text(yaml.safe_dump(templates))
+
+    def said(*options):
+        shape = ("--templates", "t.yaml", "--shapes", "node=1", "-n", "60")
+        done = call("synthesize", "catalog.yaml", *shape, *options)
+        assert done.exit_code == 0, done.output
+        return " ".join(json.loads(line)["instruction"] for line in done.stdout.splitlines()).lower()
+
+    train = said("--template-split", "train", "--held-out-every", "2", "--paraphrase", "0", "--polite", "0")
+    assert "train" in train
+    assert "daub" in train
+    assert not any(word in train for word in ("held", "smear", "ould you"))
+    held_out = said("--template-split", "held-out", "--held-out-every", "2", "--polite", "1")
+    assert "held" in held_out
+    assert "ould you" in held_out
+    assert "train" not in held_out
+    assert "daub" not in said("--paraphrase", "1")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -103,6 +145,12 @@ def test_synthesize_prints_samples_without_out_and_heeds_templates_and_shapes(fo
         (["inspect", "bench.jsonl", "--graph", "g.json"], 2, "--graph goes with --catalog"),
         (["prepare", "bench.jsonl", "--format", "taskbench", "--validation-fraction", "2"], 2, "validation-fraction"),
         (["prepare", "bench.jsonl", "--format", "taskbench", "--out", "catalog.yaml"], 2, "cannot write"),
+        (
+            ["prepare", "bench.jsonl", "--format", "taskbench", "--validation-fraction", "1", "--augment", "3"],
+            2,
+            "only 0 different variants of 3",
+        ),
+        (["synthesize", "catalog.yaml", "--template-split", "test"], 2, "held-out"),
         (["synthesize", "gone.yaml"], 2, "gone.yaml"),
         (["synthesize", "catalog.yaml", "-n", "0"], 2, "-n"),
         (["synthesize", "catalog.yaml", "--shapes", "ring=1"], 2, "`ring` is no shape"),

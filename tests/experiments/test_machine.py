@@ -10,17 +10,14 @@ import _machine
 def test_the_machine_is_described_and_not_named():
     found = _machine.describe_machine()
     assert found["cores"] >= 1
-    assert found["cpu"]
+    assert found["processor"]
+    assert found["date"]
     assert found["versions"]["jax"]
     assert found["versions"]["orchestai-jax"]
     text = json.dumps(found)
     assert str(_machine.ROOT) not in text
     assert platform.node() not in [v for v in found.values() if isinstance(v, str)]
     assert getpass.getuser() not in [v for v in found.values() if isinstance(v, str)]
-
-
-def test_a_package_that_is_not_installed_has_no_version():
-    assert _machine.describe_machine(["no-such-package"])["versions"] == {"no-such-package": None}
 
 
 def test_commands_name_no_folder_of_this_machine():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestai_jax.config import Preference
 from orchestai_jax.planner import planner as planner_module
-from orchestai_jax.planner.catalog_arrays import PlanStatistics
+from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays
 from orchestai_jax.workflow import Catalog, Link, Port, TaskType, WorkerSpec, topological_order, validate_workflow
 
 FAULTS_OF_TEXT = {"missing_argument"}
@@ -72,18 +72,56 @@ def test_plans_of_one_bucket_compile_once(planner):
     assert planner_module._plan._cache_size() == before
 
 
-def test_catalogs_never_seen(planner):
+def _numbered_catalog(size, **more):
+    """Types that training never saw, their tool graph a cycle."""
     port = Port(name="data", type="file")
-    for size in (1, 300):
-        types = tuple(TaskType(id=f"tool_{i}", description=f"does thing {i}", inputs=(port,)) for i in range(size))
-        links = tuple(Link(source=f"tool_{i}", target=f"tool_{(i + 1) % size}") for i in range(size))  # a cycle
-        catalog = Catalog(task_types=types, links=links)
-        workflow = planner.plan("do thing 0 with a.txt", catalog)
-        _check(workflow, catalog)
-        assert {t.task_type for t in workflow.tasks} <= set(catalog.index)
-        assert "the catalog has no workers" in workflow.notes
-        assert all(t.worker is None for t in workflow.tasks)
+    types = tuple(TaskType(id=f"tool_{i}", description=f"does thing {i}", inputs=(port,)) for i in range(size))
+    links = tuple(Link(source=f"tool_{i}", target=f"tool_{(i + 1) % size}") for i in range(size))
+    return Catalog(task_types=types, links=links, **more)
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_catalogs_never_seen(planner, size):
+    catalog = _numbered_catalog(size)
+    told = []
+    planner.progress = lambda done, total: told.append((done, total))
+    workflow = planner.plan("do thing 0 with a.txt", catalog)
+    planner.progress = None
+    assert told[-1] == (size, size)
+    _check(workflow, catalog)
+    assert {t.task_type for t in workflow.tasks} <= set(catalog.index)
+    assert "the catalog has no workers" in workflow.notes
+    assert all(t.worker is None for t in workflow.tasks)
+    together = planner.plan_many(["do thing 0 with a.txt", "thing 7"], catalog)
+    assert [t.task_type for t in together[0].tasks] == [t.task_type for t in workflow.tasks]
+
+
+def test_a_worker_for_each_of_many_types_takes_no_square_of_memory():
+    size = 3000
+    workers = tuple(WorkerSpec(id=f"w{i}", task_types=(f"tool_{i}",), cost=i) for i in range(size))
+    catalog = _numbered_catalog(size, workers=workers)
+    arrays = build_catalog_arrays(catalog, np.zeros((2 * size, 4), np.float32), PlanStatistics.of([], Catalog()))
+    assert arrays.able.shape == (size, 1)
+    assert arrays.worker_features.shape == (size, 1, 3)
+    np.testing.assert_array_equal(arrays.able[:, 0], np.arange(size))
+
+
+def test_no_task_types_at_all(planner):
     assert planner.plan("anything", Catalog()).notes == ("the catalog has no task types",)
+
+
+@pytest.mark.parametrize(("types", "rows"), [(1, 32), (260, 32), (8192, 32), (10_000, 16), (100_000, 2), (10**7, 1)])
+def test_batches_shrink_over_large_catalogs(types, rows):
+    assert planner_module.batch_size(types) == rows
+
+
+def test_few_catalogs_are_kept(planner):
+    first = _numbered_catalog(1)
+    before = planner.plan("thing 0", first)
+    for _ in range(planner_module._KEPT_CATALOGS + 2):
+        planner.plan("thing 0", _numbered_catalog(1))
+    assert len(planner._bound) == planner_module._KEPT_CATALOGS
+    assert planner.plan("thing 0", first) == before
 
 
 def test_a_type_without_worker_is_said(planner, catalog):

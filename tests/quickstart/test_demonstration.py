@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestai_jax.data import load_samples
 from orchestai_jax.planner.arguments import fill_arguments
-from orchestai_jax.quickstart import QuickstartSettings, demonstration, parse_requests, run_quickstart
+from orchestai_jax.quickstart import QuickstartSettings, RequestsError, demonstration, parse_requests, run_quickstart
 from orchestai_jax.quickstart.held_out_runs import exhibit, pick_shown
 from orchestai_jax.workflow import Reference, Task, Workflow, load_catalog, read_records
 
@@ -185,6 +185,12 @@ def test_without_the_pretrained_encoder_a_smaller_one_is_trained_and_that_is_sai
     assert config.planner.encoder.hidden_size % config.planner.encoder.num_heads == 0
     assert encoder["pretrained"] is False
     assert "trained from scratch" in encoder["note"]
+
+
+def test_an_unknown_set_of_requests_is_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(RequestsError, match="requests is 'other'; allowed: held-out, development"):
+        run_quickstart(tmp_path / "w", requests_name="other")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shown_are_the_longest_of_each_kind_and_the_first_among_equals(catalog, outcomes):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from orchestai_jax.quickstart import render_report, write_report
+from orchestai_jax.quickstart import REQUEST_SETS, render_report, write_report
 from orchestai_jax.quickstart.report_parts import (
     bars,
     data_table,
@@ -65,6 +65,7 @@ SHOWN = {
 RESULTS = {
     "schema_version": 1,
     "seed": 7,
+    "requests": "held-out",
     "machine": {"processor": "A <fast> one", "cores": 2, "memory_gib": 8.0, "system": "Linux", "python": "3.12",
                 "versions": {"jax": "0.9"}},
     "encoder": {"pretrained": False, "source": "none", "note": "trained from scratch"},
@@ -147,6 +148,21 @@ def test_what_people_and_tools_wrote_is_escaped():
 )
 def test_figures_of_the_results_stand_in_it(figure):
     assert figure in render_report(RESULTS).replace("\u202f", " ")
+
+
+def test_it_says_which_requests_were_scored_and_what_is_true_of_them():
+    held_out, development = render_report(RESULTS), render_report({**RESULTS, "requests": "development"})
+    assert "2 requests it had never seen" in held_out
+    assert "held-out set" in held_out
+    assert "had never seen" not in development
+    assert "had not seen" not in development
+    assert "no measure of how well it does on requests never seen" in development
+    assert "<td>development set</td>" in development
+
+
+def test_every_set_of_requests_can_be_reported():
+    for name in REQUEST_SETS:
+        assert f"{name} set" in render_report({**RESULTS, "requests": name})
 
 
 def test_goals_are_judged_by_the_figures():

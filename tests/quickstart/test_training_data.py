@@ -1,11 +1,15 @@
 import dataclasses
+import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from orchestai_jax.config import Preference
-from orchestai_jax.data import load_samples, save_samples
+from orchestai_jax.data import SynthesisConfig, load_samples, save_samples, synthesize
 from orchestai_jax.quickstart import best_worker, load_wording, make_training_data
-from orchestai_jax.quickstart.training_data import label
+from orchestai_jax.quickstart.training_data import generic_templates, label
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,36 @@ def test_equal_seeds_give_equal_samples_and_others_others(catalog, outcomes):
 
 def test_every_task_type_is_trained_on(catalog, data):
     assert {t for s in data.train for t in s.task_types} == set(catalog.index)
+
+
+@pytest.mark.parametrize(("part", "count"), [("train", 400), ("held_out", 200)])
+def test_every_task_type_is_among_the_generic_instructions(catalog, part, count):
+    templates = generic_templates(load_wording(catalog).part(part), catalog, np.random.default_rng(0))
+    samples = synthesize(catalog, SynthesisConfig(n=count, max_tasks=4), templates)
+    assert {t for s in samples for t in s.task_types} == set(catalog.index)
+
+
+def test_the_generic_values_are_the_same_in_every_process():
+    script = (
+        "import numpy as np\n"
+        "from orchestai_jax.quickstart import load_embedded_catalog, load_wording\n"
+        "from orchestai_jax.quickstart.training_data import generic_templates\n"
+        "catalog = load_embedded_catalog()\n"
+        "templates = generic_templates(load_wording(catalog), catalog, np.random.default_rng(0))\n"
+        "print([(name, [value.say for value in pool]) for name, pool in templates.values.items()])\n"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert "filter_table.condition" in printed.pop()
 
 
 def test_plans_are_dags_in_order_whose_types_fit(catalog, data):

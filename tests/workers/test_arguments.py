@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestai_jax.workers import WorkerError, check_arguments
 from orchestai_jax.workers.arguments import ENUM_ALIASES, convert
-from orchestai_jax.workflow.catalog import Parameter, Port, TaskType
+from orchestai_jax.workflow import Catalog, Parameter, Port, Task, TaskType, Workflow, validate_workflow
 
 
 def parameter(kind, enum=None):
@@ -94,6 +94,20 @@ def test_inputs_and_parameters_are_checked_against_the_task_type():
         check_arguments(task_type, {"image": "a.png", "label": None})
     with pytest.raises(WorkerError, match="crop has no argument 'colour'; it takes image, mask, width, label"):
         check_arguments(task_type, {"image": "a.png", "label": "x", "colour": 1})
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("default", [None, 7, 0])
+def test_a_task_without_a_parameter_runs_where_the_workflow_is_valid(required, default):
+    width = Parameter(name="width", type="integer", required=required, default=default)
+    catalog = Catalog(task_types=(TaskType(id="crop", parameters=(width,)),))
+    faults = validate_workflow(Workflow(tasks=(Task(id="1", task_type="crop"),)), catalog)
+    assert [fault.code for fault in faults] == (["missing_argument"] if required and default is None else [])
+    if faults:
+        with pytest.raises(WorkerError, match="crop needs the parameter 'width'"):
+            check_arguments(catalog.task_types[0], {})
+    else:
+        assert check_arguments(catalog.task_types[0], {}) == {"width": default}
 
 
 @settings(max_examples=50, deadline=None)

@@ -15,6 +15,7 @@ from orchestai_jax.workflow import (
     predecessors,
     topological_order,
 )
+from orchestai_jax.workflow.ordering import find_cycles
 
 
 def as_networkx(workflow: Workflow) -> networkx.DiGraph:
@@ -53,6 +54,22 @@ def test_critical_path_agrees_with_networkx(dags, data):
     assert length == pytest.approx(networkx.dag_longest_path_length(weighted))
     assert length == pytest.approx(sum(durations[t] for t in path))
     assert all(graph.has_edge(s, t) for s, t in itertools.pairwise(path))
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.given(rows=st.lists(st.sets(st.integers(0, 7), max_size=4), min_size=8, max_size=8))
+def test_cycles_are_found_in_every_component_and_break_all_of_them(rows):
+    before = {str(i): tuple(map(str, sorted(row))) for i, row in enumerate(rows)}
+    graph = networkx.DiGraph([(b, i) for i, row in before.items() for b in row])
+    graph.add_nodes_from(before)
+    cycles = find_cycles(before)
+    assert all(cycle[0] == cycle[-1] and networkx.is_path(graph, cycle) for cycle in cycles)
+    tasks = [task for cycle in cycles for task in cycle[1:]]
+    assert len(set(tasks)) == len(tasks)
+    for component in networkx.strongly_connected_components(graph):
+        assert bool(component & set(tasks)) == (not networkx.is_directed_acyclic_graph(graph.subgraph(component)))
+    graph.remove_nodes_from(tasks)
+    assert networkx.is_directed_acyclic_graph(graph)
 
 
 def test_a_sorted_workflow_keeps_its_order(diamond):
@@ -105,3 +122,9 @@ def test_ten_thousand_tasks_in_a_row():
     workflow = Workflow(tasks=(Task(id="0", task_type="x"), *tasks))
     assert topological_order(workflow) == ids
     assert critical_path(workflow, dict.fromkeys(ids, 1.0))[1] == 10_000
+
+
+def test_ten_thousand_tasks_in_rings():
+    n = 10_000
+    assert len(find_cycles({str(i): (str((i + 1) % n), "0") for i in range(n)})) == 1
+    assert len(find_cycles({str(i): (str(i ^ 1),) for i in range(n)})) == n // 2

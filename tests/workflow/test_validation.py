@@ -49,6 +49,7 @@ BREAKS = {
     "type_mismatch": (lambda w: with_argument(w, "pack", "first", Reference(task="words", output="text")), "pack"),
     "dangling_reference": (lambda w: with_argument(w, "pack", "first", Reference(task="small", output="x")), "pack"),
     "duplicate_task": (lambda w: w.model_copy(update={"tasks": (*w.tasks, w.tasks[0])}), "make"),
+    "duplicate_dependency": (lambda w: changed(w, "words", depends_on=("make", "make")), "words"),
     "unknown_worker": (lambda w: changed(w, "words", worker="nobody"), "words"),
     "worker_cannot_do_task": (lambda w: changed(w, "words", worker="zip"), "words"),
     "unknown_dependency": (lambda w: changed(w, "words", depends_on=("make", "ghost")), "words"),
@@ -91,6 +92,15 @@ def test_a_cycle_through_references_only(catalog):
     one = Task(id="1", task_type="archive", arguments={"first": Reference(task="2", output="file")})
     two = Task(id="2", task_type="archive", arguments={"first": Reference(task="1", output="file")})
     assert "cycle" in [c for c, _ in codes(Workflow(tasks=(one, two)), catalog)]
+
+
+def test_every_cycle_is_named(catalog):
+    pairs = [("a", "b"), ("b", "a"), ("c", "d"), ("d", "e"), ("e", "c"), ("f", "a"), ("f", "c")]
+    tasks = [Task(id=i, task_type="make_image", depends_on=tuple(b for t, b in pairs if t == i)) for i in "abcdef"]
+    faults = validate_workflow(Workflow(tasks=tuple(tasks)), catalog)
+    assert [fault.code for fault in faults] == ["cycle", "cycle"]
+    assert "'a' -> 'b' -> 'a' form a cycle of 2" in faults[0].message
+    assert "'c' -> 'e' -> 'd' -> 'c' form a cycle of 3" in faults[1].message
 
 
 def test_arguments_may_be_left_open(diamond, catalog):

@@ -1,5 +1,19 @@
 """Graph layers. Contract: `layer(nodes [b, n, in], adjacency [b, n, n], mask [b, n]) -> [b, n, out]`."""
 
-from orchestai_jax.nn.graph.gcn import GCNLayer
+from collections.abc import Callable
 
-__all__ = ["GCNLayer"]
+from flax import nnx
+
+from orchestai_jax.nn.graph.gat import GATLayer
+from orchestai_jax.nn.graph.gcn import GCNLayer
+from orchestai_jax.nn.graph.sage import SAGELayer
+
+GRAPH_LAYERS: dict[str, Callable[..., nnx.Module]] = {"gcn": GCNLayer, "gat": GATLayer, "sage": SAGELayer}
+"""By the name that configurations use; each is built `(in_size, out_size, *, rngs)`."""
+
+__all__ = [
+    "GRAPH_LAYERS",
+    "GATLayer",
+    "GCNLayer",
+    "SAGELayer",
+]

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from orchestai_jax.nn.graph.adjacency import with_self_loops, without_masked
+
 
 class GCNLayer(nnx.Module):
     """H' = D^-1/2 (A + I) D^-1/2 H W + b (Kipf & Welling 2017, equation 2), on weighted dense graphs.
 
     A[s, t] is the weight of the edge s -> t, messages flow from s to t, D is the weighted in-degree with the self-loop.
+    A node that has a self-loop already keeps its weight in place of 1.
     """
 
     def __init__(self, in_size: int, out_size: int, *, rngs: nnx.Rngs):
@@ -24,9 +27,8 @@ class GCNLayer(nnx.Module):
         mask: Bool[Array, "batch n"],
     ) -> Float[Array, "batch n out"]:
         """Mix each node with its in-neighbours; masked nodes send nothing and come out as zero."""
-        valid = mask.astype(nodes.dtype)
-        weights = adjacency * valid[:, :, None] * valid[:, None, :] + jnp.eye(nodes.shape[1], dtype=nodes.dtype)
-        inverse_root = jnp.sum(weights, axis=1) ** -0.5  # [batch, n], in-degree >= 1 through the self-loop
+        weights = with_self_loops(without_masked(adjacency, mask))
+        inverse_root = jnp.sum(weights, axis=1) ** -0.5  # [batch, n], positive through the self-loop
         weights = inverse_root[:, :, None] * weights * inverse_root[:, None, :]
         mixed = jnp.einsum("bst,bsd->btd", weights, self.linear(nodes)) + self.bias[...]
-        return mixed * valid[:, :, None]
+        return jnp.where(mask[:, :, None], mixed, 0.0)

@@ -110,15 +110,10 @@ def _ordered(edges: Collection[tuple[int, int]], n: int) -> tuple[list[tuple[int
     return kept, notes
 
 
-def _must_be_given(parameter: Parameter) -> bool:
-    return parameter.required and parameter.default is None
-
-
 def _open(types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Reference]]) -> tuple[tuple[int, str], ...]:
     left: list[tuple[int, str]] = []
     for task, task_type in enumerate(types):
-        names = [p.name for p in task_type.inputs if p.required]
-        names += [p.name for p in task_type.parameters if _must_be_given(p)]
+        names = [p.name for p in (*task_type.inputs, *task_type.parameters) if p.must_be_given]
         left += [(task, name) for name in names if name not in arguments[task]]
     return tuple(left)
 
