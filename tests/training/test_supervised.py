@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
+import chex
 import pytest
 import yaml
+from toy_planner import toy_config
 
 from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import parse_config
@@ -20,77 +21,6 @@ from orchestai_jax.planner import Planner
 from orchestai_jax.training.monitoring import SilentMonitor
 from orchestai_jax.training.planning_data import in_topological_order, step_clause
 from orchestai_jax.training.supervised import load_training_samples, train_planner
-from orchestai_jax.workflow import Catalog, Port, TaskType, WorkerSpec, save_catalog
-
-VERBS = {"blur": "soften", "crop": "cut", "caption": "describe", "zip": "pack"}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Some little samples over four task types, written as a user would have them."""
-    folder = tmp_path_factory.mktemp("samples")
-    port = Port(name="file", type="file")
-    types = tuple(TaskType(id=t, description=f"{v} a file", inputs=(port,), outputs=(port,)) for t, v in VERBS.items())
-    workers = (WorkerSpec(id="one", task_types=tuple(VERBS)), WorkerSpec(id="two", task_types=("blur",), cost=1))
-    save_catalog(Catalog(name="toy", task_types=types, workers=workers), folder / "catalog.yaml")
-    random = np.random.default_rng(0)
-    samples = []
-    for i in range(96):
-        chosen = [str(t) for t in random.permutation(list(VERBS))[: random.integers(1, 4)]]
-        samples.append(
-            PlanningSample(
-                id=f"s{i}",
-                instruction=", then ".join(f"{VERBS[t]} file {i % 7}" for t in chosen),
-                task_types=tuple(chosen),
-                dependencies=tuple((j, j + 1) for j in range(len(chosen) - 1)),
-                workers=tuple("two" if t == "blur" else "one" for t in chosen),
-                complexities=tuple(0.5 for _ in chosen),
-            )
-        )
-    save_samples(folder / "train.jsonl", samples)
-    return folder
-
-
-def toy_config(files, **phase):
-    return parse_config(
-        yaml.safe_dump(
-            {
-                "name": "toy",
-                "data": {
-                    "train": str(files / "train.jsonl"),
-                    "format": "planning",
-                    "catalog": str(files / "catalog.yaml"),
-                    "validation_fraction": 0.2,
-                },
-                "planner": {
-                    "encoder": {
-                        "weights": "none",
-                        "hidden_size": 16,
-                        "num_heads": 2,
-                        "num_layers": 1,
-                        "intermediate_size": 16,
-                        "max_tokens": 32,
-                        "vocab_size": 100,
-                    },
-                    "decomposer": {"num_heads": 2, "max_tasks": 4},
-                    "graph_generator": {"hidden_size": 8},
-                    "worker_selector": {"hidden_size": 8},
-                },
-                "training": {
-                    "phase1_supervised": {
-                        "batch_size": 8,
-                        "num_epochs": 16,
-                        "learning_rate": 0.01,
-                        "encoder_learning_rate": 0.01,
-                        "early_stop_patience": None,
-                        "log_every_steps": 1,
-                        **phase,
-                    }
-                },
-                "system": {"progress": "none"},
-            }
-        )
-    )
 
 
 def _parameters(workdir):
@@ -140,10 +70,7 @@ def test_a_run_that_crashed_goes_on_bit_for_bit(files, trained, tmp_path):
     with pytest.raises(RuntimeError, match="crash"):
         train_planner(config, tmp_path / "run", monitor=_StopAfter(13))
     train_planner(config, tmp_path / "run", resume=True, monitor=SilentMonitor())
-    whole, resumed = _parameters(trained[0]), _parameters(tmp_path / "run")
-    assert whole.keys() == resumed.keys()
-    for name in whole:
-        np.testing.assert_array_equal(np.asarray(whole[name]), np.asarray(resumed[name]), err_msg=name)
+    chex.assert_trees_all_equal(_parameters(trained[0]), _parameters(tmp_path / "run"))
     assert _metrics(trained[0]) == _metrics(tmp_path / "run")
 
 
@@ -175,9 +102,7 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(files, trained, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    whole, resumed = _parameters(trained[0]), _parameters(tmp_path / "run")
-    for name in whole:
-        np.testing.assert_array_equal(np.asarray(whole[name]), np.asarray(resumed[name]), err_msg=name)
+    chex.assert_trees_all_equal(_parameters(trained[0]), _parameters(tmp_path / "run"))
     assert _metrics(trained[0]) == _metrics(tmp_path / "run")
 
 

@@ -12,7 +12,7 @@ from orchestai_jax.planner.arguments.references import PortFiller, task_id
 from orchestai_jax.planner.arguments.traits import traits
 from orchestai_jax.planner.arguments.values import ParameterFiller
 from orchestai_jax.planner.arguments.words import content_stems
-from orchestai_jax.workflow.catalog import Catalog, Parameter, TaskType
+from orchestai_jax.workflow.catalog import Catalog, TaskType
 from orchestai_jax.workflow.validation import may_fill
 from orchestai_jax.workflow.workflow import Reference, Value
 
@@ -123,7 +123,7 @@ def _by_reference(
 ) -> dict[str, Reference]:
     """For a task type with untyped inputs: open required parameters, then the inputs, from its producers."""
     given: dict[str, Reference] = {}
-    open_parameters = [p for p in types[task].parameters if _must_be_given(p) and p.name not in filled]
+    open_parameters = [p for p in types[task].parameters if p.must_be_given and p.name not in filled]
     pairs = []
     for producer in producers:
         for output in types[producer].outputs:
