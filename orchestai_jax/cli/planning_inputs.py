@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 MAX_INSTRUCTION = 32_768
 """Characters of an instruction. What is longer is a document, not an instruction."""
 
+_FEW_DESCRIPTIONS = 500
+"""So many descriptions are encoded without a word: it takes seconds."""
+_BATCH = 32
+"""Descriptions that the planner encodes at once."""
+
 CatalogOption = Annotated[
     pathlib.Path | None,
     typer.Option("--catalog", metavar="FILE", help="Task types and workers to plan over; default: the planner's own."),
@@ -64,11 +69,18 @@ def open_planner(folder: pathlib.Path) -> Planner:
         raise WrongUseError(
             f"no planner folder at {folder}; give a workdir or checkpoint folder (`orchestai quickstart` makes one)"
         )
-    from orchestai_jax.nn.compilation import enable_compilation_cache
     from orchestai_jax.planner import Planner
 
-    enable_compilation_cache()
-    return Planner.from_checkpoint(folder)
+    planner = Planner.from_checkpoint(folder)
+    planner.progress = _tell_progress
+    return planner
+
+
+def _tell_progress(done: int, total: int) -> None:
+    """A line on stderr at every tenth of a large catalog."""
+    step = max(total // 10, _FEW_DESCRIPTIONS)
+    if total > _FEW_DESCRIPTIONS and (done == total or done % step < _BATCH):
+        print(f"encoding the catalog's descriptions: {done}/{total}", file=sys.stderr, flush=True)
 
 
 def read_catalog(catalog: pathlib.Path | None, graph: pathlib.Path | None) -> Catalog | None:
