@@ -1,8 +1,9 @@
-"""Fixtures that every room's tests share, and the persistent compilation cache."""
+"""Fixtures that every room's tests share, the persistent compilation cache, and what is watched in every test."""
 
 import importlib.metadata
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -22,6 +23,16 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
         "--xla_cpu_use_fusion_emitters=false",
     )
     os.environ["XLA_FLAGS"] = " ".join([*fast_to_compile, os.environ.get("XLA_FLAGS", "")]).strip()
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "plugins"))
+import expected_skips
+import shape_checks
+
+shape_checks.install("orchestai_jax.nn")
+
+
+def pytest_configure(config):
+    expected_skips.register(config)
 
 
 def data_folder() -> pathlib.Path:
