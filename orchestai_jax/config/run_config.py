@@ -130,8 +130,7 @@ class DecodingConfig(Section):
     """How a plan is read from the model's probabilities."""
 
     method: Literal["greedy", "beam", "mbr"] = "greedy"
-    """The best task type at each step, the most probable of several whole plans, or the one of them that agrees best
-    with the others (minimum Bayes risk)."""
+    """The best task type a step, the most probable of several plans, or the one nearest to all (minimum Bayes risk)."""
     beam_size: int = Field(default=4, ge=1, le=64)
     """Plans kept at each step (beam and mbr)."""
     length_penalty: float = Field(default=0.0, ge=0)

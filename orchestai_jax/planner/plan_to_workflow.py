@@ -34,9 +34,7 @@ def to_workflow(
     task_types = [catalog.task_types[t].id for t in chosen]
     n = len(chosen)
     probabilities = np.asarray(plan.edge_probabilities)[:n, :n]
-    edges = {
-        (s, t) for s in range(n) for t in range(s + 1, n) if probabilities[s, t] >= config.graph_generator.threshold
-    }
+    edges = set(drawn_edges(probabilities, config.graph_generator.threshold))
     certainty = plan.plan_logp + sum(
         math.log(max(p if (s, t) in edges else 1 - p, 1e-12))
         for s in range(n)
@@ -77,6 +75,12 @@ def to_workflow(
         confidence=confidence,
         notes=tuple(dict.fromkeys(found_notes)),
     )
+
+
+def drawn_edges(probabilities: Float[np.ndarray, "n n"], threshold: float) -> tuple[tuple[int, int], ...]:
+    """The edges (source, target) that are drawn: as probable as the threshold, and possible at all."""
+    drawn = (probabilities >= threshold) & (probabilities > 0)
+    return tuple((int(s), int(t)) for s, t in zip(*np.nonzero(drawn), strict=True))
 
 
 def pick_worker(

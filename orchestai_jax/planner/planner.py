@@ -20,7 +20,7 @@ from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, 
 from orchestai_jax.planner.decoding import DecodedPlans, decode, decode_given
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters
-from orchestai_jax.planner.plan_to_workflow import empty_workflow, to_workflow
+from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.workflow import Catalog, Workflow
 
@@ -148,8 +148,7 @@ class Planner:
             chosen,
         )
         probabilities = np.asarray(decoded.edge_probabilities[0])
-        threshold = self.spec.planner.graph_generator.threshold
-        return tuple((int(s), int(t)) for s, t in zip(*np.nonzero(probabilities >= threshold), strict=True))
+        return drawn_edges(probabilities, self.spec.planner.graph_generator.threshold)
 
     @property
     def _max_tokens(self) -> int:

@@ -40,7 +40,7 @@ from orchestai_jax.planner.model import (
     partition,
     split_parameters,
 )
-from orchestai_jax.planner.plan_to_workflow import pick_worker
+from orchestai_jax.planner.plan_to_workflow import drawn_edges, pick_worker
 from orchestai_jax.planner.pretrained import (
     KNOWN_ENCODERS,
     EncoderNotFoundError,
@@ -186,7 +186,8 @@ def initial_parameters(
         for own, imported in zip(model.describer.layers, model.encoder.layers[first:], strict=False):
             nnx.update(own, nnx.state(imported, nnx.Param))
     graphdef, parameters = split_parameters(model)
-    return graphdef, {name: jnp.array(value) for name, value in parameters.items()}  # own buffers, fit for donation
+    # Own buffers, fit for donation; and none weakly typed, for which the second step would be compiled anew.
+    return graphdef, {name: jnp.array(value, dtype=value.dtype) for name, value in parameters.items()}
 
 
 def make_train_step(
@@ -272,12 +273,12 @@ def make_evaluation(
 
 def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec, preference: Preference) -> PredictedPlan:
     chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
-    n, threshold = len(chosen), spec.planner.graph_generator.threshold
-    edges = [(s, t) for s in range(n) for t in range(s + 1, n) if plan.edge_probabilities[s, t] >= threshold]
+    n = len(chosen)
+    edges = drawn_edges(np.asarray(plan.edge_probabilities)[:n, :n], spec.planner.graph_generator.threshold)
     task_types = tuple(catalog.task_types[t].id for t in chosen)
     return PredictedPlan(
         task_types=task_types,
-        dependencies=tuple(edges),
+        dependencies=edges,
         workers=tuple(
             pick_worker(np.asarray(plan.worker_logp[j]), task_type, catalog, spec.planner, preference)
             for j, task_type in enumerate(task_types)
@@ -317,7 +318,7 @@ def _choose_encoder(config: RunConfig, samples: TrainingSamples) -> _ChosenEncod
         num_layers=settings.num_layers,
         num_heads=settings.num_heads,
         intermediate_size=settings.intermediate_size,
-        max_positions=settings.max_tokens,
+        max_positions=bucket_length(settings.max_tokens, _BUCKET),  # padding has positions too
     )
     return _ChosenEncoder(sizes, tokenizer, why)
 
