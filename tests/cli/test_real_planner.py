@@ -28,7 +28,7 @@ WORKERS = {
     "text_statistics": "text_statistics_counter",
 }
 TEXT = "JAX compiles programs. Compiled programs run fast. Plans are programs too. Nothing else is said here.\n" * 5
-EPOCHS, REPEATS, BATCH = 3, 32, 8
+EPOCHS, REPEATS, BATCH = 5, 32, 8
 PLANS = [plan for n in (1, 2) for plan in itertools.permutations(CLAUSES, n)]
 
 
@@ -40,6 +40,7 @@ def sample(number, plan):
         id=f"s{number}",
         instruction=" and ".join(clauses),
         task_types=plan,
+        dependencies=((0, 1),) if rest and first != "text_statistics" else (),  # what it makes is no text
         workers=tuple(WORKERS[t] for t in plan),
         complexities=tuple(0.5 for _ in plan),
     )
@@ -146,7 +147,7 @@ def test_evaluate_gives_every_figure(here):
     shares = ("node_f1", "link_f1", "accuracy", "coverage", "dag_validity", "selection_accuracy")
     assert all(0 <= figures[name] <= 1 for name in shares)
     assert figures["coverage"] == figures["dag_validity"] == 1
-    assert figures["node_f1"] > 0.8  # it was trained on the like
+    assert min(figures["node_f1"], figures["link_f1"]) > 0.7  # it was trained on the like
     assert figures["n"] == len(PLANS) == len((here / "out.jsonl").read_text().splitlines())
     assert 0 < figures["latency_ms_p50"] <= figures["latency_ms_p95"]
 
@@ -155,7 +156,8 @@ def test_plan_is_valid_and_drawn(trained, here):
     text = "shorten notes.txt and find keywords in it"
     (here / "plan.json").write_text(orchestai("plan", text, *PLANNER, "--json").stdout)
     plan = load_workflow(here / "plan.json")
-    assert {task.task_type for task in plan.tasks} == {"summarize_text", "extract_keywords"}
+    assert [task.task_type for task in plan.tasks] == ["summarize_text", "extract_keywords"]
+    assert plan.edges == (("t1", "t2"),)
     assert validate_workflow(plan, load_catalog(trained[0] / "catalog.yaml")) == []
     assert orchestai("plan", text, *PLANNER, "--svg", "plan.svg").stdout == "wrote plan.svg\n"
     assert ET.parse(here / "plan.svg").getroot().tag.endswith("svg")

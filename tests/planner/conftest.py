@@ -1,5 +1,8 @@
 """A tiny catalog and planner, built in a second."""
 
+import pathlib
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,8 @@ from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.model import ModelSpec, build_model, split_parameters
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.workflow import Catalog, Link, Port, TaskType, WorkerSpec
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the tests here share planned_arguments.py
 
 TEXT, IMAGE = Port(name="text", type="text"), Port(name="image", type="image")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestai_jax.planner.arguments.lexicon import ASCENDING, DESCENDING, VALUE_SYNONYMS, word_set
+from orchestai_jax.planner.arguments.lexicon import ASCENDING, DESCENDING, VALUE_SYNONYMS, is_superlative, word_set
 from orchestai_jax.planner.arguments.words import Word, parts, squeeze, stem
 from orchestai_jax.workflow.catalog import Parameter
 
@@ -15,6 +15,8 @@ _TOWARDS = word_set("to into as in using with by via")
 _AWAY = frozenset({"from", "of"})
 _NEGATIONS = word_set("no not without never don't dont doesn't disable skip avoid non")
 _MOST_WORDS = 3
+_MEASURES = word_set("total sum count average mean median maximum minimum")
+_FUNCTIONS = word_set("sum total average mean avg median maximum minimum max min highest lowest")
 _STOPS = word_set("a an the")
 
 
@@ -54,13 +56,34 @@ def find_choice(
         for j in range(i, min(i + _MOST_WORDS, len(words))):
             joined += squeeze(words[j].text)
             hits = exact.get(joined, [])
-            if not hits and j == i:
+            if j == i and (_orders(words, i) or _is_measured(words, i)):
+                hits = []
+            elif not hits and j == i:
                 hits = [(entry, 2.0) for entry in by_stem.get(words[i].stem, [])]
             for entry, score in hits:
                 candidate = (score + towards + 0.1 * (j - i), words[i].start, entry)
                 if best is None or candidate[:2] >= best[:2]:
                     best = candidate
     return None if best is None or best[0] <= 0 else (best[2], best[0], best[1])
+
+
+def _orders(words: Sequence[Word], index: int) -> bool:
+    """`highest first` says an order and no maximum."""
+    following = words[index + 1].text if index + 1 < len(words) else ""
+    return following == "first" and (
+        words[index].text in (*DESCENDING, *ASCENDING) or is_superlative(words[index].text)
+    )
+
+
+def _is_measured(words: Sequence[Word], index: int) -> bool:
+    """`the mean of count`, `average total`: the second word is what the first one is computed of."""
+    if words[index].text not in _MEASURES or index == 0:
+        return False
+    back = index - 1
+    while back > 0 and words[back].text in ("of", "the", "each"):
+        back -= 1
+    # `the total count` is a count.
+    return words[back].text in _FUNCTIONS and (words[back].text != "total" or back < index - 1)
 
 
 def find_boolean(parameter: Parameter, words: Sequence[Word]) -> tuple[bool, float, int] | None:
@@ -102,4 +125,6 @@ def find_direction(words: Sequence[Word]) -> tuple[bool, int] | None:
             return True, word.start
         if word.text in ASCENDING:
             return False, word.start
+        if is_superlative(word.text):
+            return True, word.start
     return None

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, VALUE_SYNONYMS, word_set
 from orchestai_jax.planner.arguments.mentions import MASK
 from orchestai_jax.planner.arguments.reading import Reading
+from orchestai_jax.planner.arguments.traits import counterpart, traits
 from orchestai_jax.planner.arguments.words import Word, content_stems, parts, stem, synonyms
 from orchestai_jax.workflow.catalog import TaskType
 
 _BOUNDARY = re.compile(
     r"[.!?](?=\s|$)|[,;:\n。，；！？、]"
-    r"|\b(?:and|then|finally|afterwards?|next(?!\s+to\b)|plus|before|while|also|as well as|followed by|once|lastly)\b"
+    r"|\b(?:and|then|finally|afterwards?|next(?!\s+to\b)|plus|before|while|also|as well as|followed by"
+    r"|once(?!\s+(?:by|per|for|each|with|as|in)\b)|lastly)\b"
 )
 _SENTENCE_END = frozenset(".!?\n;。！？")
-_ID_WEIGHT, _SYNONYM_WEIGHT, _OPTION_WEIGHT, _TEXT_WEIGHT = 3.0, 1.6, 1.3, 0.8
+_ID_WEIGHT, _SYNONYM_WEIGHT, _UNIT_WEIGHT, _OPTION_WEIGHT, _TEXT_WEIGHT = 3.0, 1.6, 1.6, 1.3, 0.8
 _CLAIM = 0.6
 """A clause that names no task belongs to the tasks that share at least this much weight with it."""
 
@@ -121,6 +123,7 @@ def align(reading: Reading, types: Sequence[TaskType]) -> Alignment:
         return Alignment(clauses, tuple(frozenset(range(len(types))) for _ in clauses), (first,) * len(types))
     by_stem = _weights_by_stem(types)
     scores, claims, spots = _scores(reading, clauses, by_stem)
+    _add_units(reading, clauses, types, (scores, claims), spots)
     anchors = _anchors(clauses, scores, types)
     positions = tuple(
         None if clause is None else spots.get((clause, task), (0.0, clauses[clause].start))[1]
@@ -167,6 +170,45 @@ def _scores(
                 if weight > spots.get((at, task), (0.0, 0))[0]:
                     spots[at, task] = (weight, word.start)
     return scores, claims, spots
+
+
+def _add_units(
+    reading: Reading,
+    clauses: Sequence[Clause],
+    types: Sequence[TaskType],
+    tables: tuple[list[dict[int, float]], ...],
+    spots: dict[tuple[int, int], tuple[float, int]],
+) -> None:
+    """A number's unit speaks of the tasks that have a parameter in it, like a word: `and music.wav to 22050 Hz`."""
+    starts = [clause.start for clause in clauses]
+    for number in reading.mentions:
+        if number.kind != "number" or number.unit in ("", "factor"):
+            continue
+        if number.unit == "s" and {w.text for w in reading.words_before(number.start, 1)} == {"in"}:
+            continue  # `it starts in two minutes`
+        fitting = [task for task, t in enumerate(types) if _takes(t, number.unit)]
+        # `the first 8 seconds` is the end of a part, not the length of a pause.
+        fitting = [task for task in fitting if number.role and _takes(types[task], number.unit, number.role)] or fitting
+        if len({types[task].id for task in fitting}) != 1:
+            continue  # a unit that several of the planned task types take tells them not apart
+        at = max(0, bisect.bisect_right(starts, number.start) - 1)
+        for task in fitting:
+            for table in tables:
+                table[at][task] = table[at].get(task, 0.0) + _UNIT_WEIGHT
+            if spots.get((at, task), (0.0, 0))[0] < _UNIT_WEIGHT:
+                spots[at, task] = (_UNIT_WEIGHT, number.start)
+
+
+def _takes(task_type: TaskType, unit: str, role: str = "") -> bool:
+    """Whether a task type has a numeric parameter that wants numbers in a unit (and in a role)."""
+    for parameter in task_type.parameters:
+        if parameter.type not in ("integer", "number"):
+            continue
+        wanted = traits(parameter, task_type)
+        plays = not role or wanted.role == role or (role == "tail" and wanted.role == "start")
+        if plays and wanted.unit and counterpart(1.0, unit, wanted) is not None:
+            return True
+    return False
 
 
 def _stems(word: Word) -> set[str]:

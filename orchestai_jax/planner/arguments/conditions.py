@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from typing import Any
 
-from orchestai_jax.planner.arguments.columns import name_after, name_before
+from orchestai_jax.planner.arguments.columns import ColumnMention, find_columns, name_after, name_before
 from orchestai_jax.planner.arguments.lexicon import COMPARISONS, STOP_WORDS, word_set
 from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
 from orchestai_jax.planner.arguments.reading import Reading
@@ -31,6 +32,10 @@ _OR_MORE = re.compile(
 )
 _OR_LESS = re.compile(r"^\s*(?:\w+\s)?(?:or|and)\s(?:less|fewer|lower|below|smaller|under|younger|shorter|earlier)\b")
 _WITH = re.compile(r"\b(?:where|whose|with|having|for)\s(?:the\s|a\s|an\s)?")
+_OF = re.compile(r"\b(?:of|from|in|at)\s(?:the\s)?|\blook(?:s|ing)?\s(?:only\s|just\s)?at\s(?:the\s)?")
+_PLACE = re.compile(r"\b(?:in|from|at|of|for|called|named)\s")
+_PLACED_COLUMN = re.compile(r"\s?\((?:the\s)?(\w+)(?:\s(?:in|of|column)\b|\))")
+_NO_VALUE = word_set("data dataset list numbers figures orders entries records sheet spreadsheet report chart")
 _NEGATED = re.compile(r"\b(?:not|n't|don't|doesn't|never)\s$")
 
 
@@ -72,7 +77,48 @@ def find_conditions(reading: Reading) -> list[Condition]:
         condition = _unwritten(reading, match.end())
         if condition is not None and not any(c.start < condition.end and condition.start < c.end for c in found):
             found.append(condition)
+    for condition in _unsure(reading):
+        if not any(c.start < condition.end and condition.start < c.end for c in found):
+            found.append(condition)
     return sorted(found, key=lambda c: c.start)
+
+
+def _unsure(reading: Reading) -> list[Condition]:
+    """`orders of region South`, `look at the segment school`; `customers from Lagos (city in customers.csv)`."""
+    found: list[Condition] = []
+    for match in itertools.islice(_OF.finditer(reading.masked), MAX_MENTIONS):
+        condition = _unwritten(reading, match.end())
+        if condition is None or str(condition.value).lower() in _NO_VALUE:
+            continue
+        lower = reading.text[condition.start].islower()
+        if lower and (reading.text[condition.value_start].isupper() or match.group().startswith("look")):
+            found.append(condition)
+    named = [c for c in find_columns(reading) if c.cue == "column" and _is_one_column(reading, c)]
+    for match in itertools.islice(_PLACE.finditer(reading.masked), MAX_MENTIONS):
+        index = reading.item_index(match.end())
+        if index >= len(reading.items) or reading.items[index].start != match.end():
+            continue
+        if not reading.text[match.end()].isupper():
+            continue
+        taken = _words_value(reading, index)
+        if taken is None:
+            continue
+        value, start, end = taken
+        column = _PLACED_COLUMN.match(reading.masked, end)
+        if column is not None:
+            found.append(Condition(column[1], "==", value, start, start, end, False))
+        elif named:
+            nearest = min(named, key=lambda c, at=start: abs(c.start - at))
+            found.append(Condition(nearest.names[0], "==", value, start, start, end, False))
+    return found
+
+
+def _is_one_column(reading: Reading, mention: ColumnMention) -> bool:
+    """`the city column`, `column city`, and not `these columns go`."""
+    return bool(
+        re.search(r"\b(?:column|field)\W+$", reading.masked[max(0, mention.start - 10) : mention.start])
+        or re.match(r"\W+(?:column|field)\b", reading.masked[mention.end : mention.end + 10])
+    )
 
 
 def _condition(reading: Reading, match: re.Match[str]) -> Condition | None:

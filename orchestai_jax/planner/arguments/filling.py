@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from orchestai_jax.planner.arguments.clauses import align
 from orchestai_jax.planner.arguments.fitting import is_untyped
+from orchestai_jax.planner.arguments.known_columns import column_names, keep_known
 from orchestai_jax.planner.arguments.reading import read
 from orchestai_jax.planner.arguments.references import PortFiller, task_id
 from orchestai_jax.planner.arguments.traits import traits
@@ -45,9 +46,9 @@ def fill_arguments(
 ) -> Filled:
     """Fill the arguments of tasks (in topological order) with what the instruction says and with earlier outputs.
 
-    Every literal is said in the instruction (a number may be converted to the parameter's unit) or is an entry of the
-    parameter's enumeration; what is not said is left out or, where it is required, left open. Time is linear in the
-    instruction.
+    Every literal is said in the instruction (a number may be converted to the parameter's unit), is an entry of the
+    parameter's enumeration or a column that the declaration of the table's producer lists; what is not said is left
+    out or, where it is required, left open. Time is linear in the instruction.
 
     Args:
         instruction: any text.
@@ -74,10 +75,16 @@ def fill_arguments(
     alignment = align(reading, types)
     parameters = ParameterFiller(reading, alignment, types)
     parameters.fill_strong()
-    ports = PortFiller(reading, alignment, types, kept, edge_probability, parameters.used)
+    columns = [
+        [name for names in column_names(values, t).values() for name in names]
+        for values, t in zip(parameters.values, types, strict=True)
+    ]
+    ports = PortFiller(reading, alignment, types, kept, edge_probability, parameters.used, columns)
     ports.fill()
     parameters.fill_weak()
     parameters.share_among_siblings(ports.edges)
+    for task, values in enumerate(parameters.values):
+        keep_known(task, types, ports.arguments, values)
     arguments: list[dict[str, Value | Reference]] = []
     for task, task_type in enumerate(types):
         filled: dict[str, Value | Reference] = dict(ports.arguments[task])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestai_jax.planner.arguments.lexicon import DATA_NOUNS
 from orchestai_jax.planner.arguments.words import content_stems, stem
 from orchestai_jax.workflow.catalog import ANY, Port, TaskType, types_fit
+
+_CHART = re.compile(r"\b(?:chart|diagram|plot)\b", re.I)
 
 GOOD = 2.0
 """Fits from here on are taken from anywhere in the text, lesser ones only from the task's own clauses."""
@@ -41,6 +45,19 @@ def is_untyped(task_type: TaskType) -> bool:
     So are task types read from catalogs that declare parameters only; an edge to them is kept whatever it carries.
     """
     return all(port.type == ANY and not port.required for port in task_type.inputs)
+
+
+def is_version(task_type: TaskType) -> bool:
+    """Whether what a task type gives is a version of its input, and not a chart of it or facts about it.
+
+    So it is where the output has an input's type and, unless there are several inputs, its name.
+    """
+    for output in task_type.outputs:
+        same = [port for port in task_type.inputs if port.type == output.type]
+        named = len(task_type.inputs) > 1 or any(port.name == output.name for port in same)
+        if same and named and not _CHART.search(output.description):
+            return True
+    return False
 
 
 def best_output(task_type: TaskType, port: Port) -> tuple[float, Port] | None:

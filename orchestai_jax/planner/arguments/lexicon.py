@@ -179,7 +179,7 @@ VALUE_SYNONYMS: dict[str, tuple[str, ...]] = {
     "tiff": ("tif",),
     "mean": ("average", "avg", "averages", "averaged"),
     "average": ("mean", "avg"),
-    "sum": ("total", "totals", "totalled", "add up", "sums"),
+    "sum": ("total", "totals", "totalled", "add up", "added up", "adding up", "summed", "summed up", "sums"),
     "count": ("number of", "how many", "counts"),
     "max": ("maximum", "highest", "largest", "biggest"),
     "min": ("minimum", "lowest", "smallest"),
@@ -207,8 +207,33 @@ DESCENDING = (
 )
 ASCENDING = (
     *("ascending", "asc", "increasing", "smallest", "lowest", "least", "oldest", "earliest", "alphabetically"),
-    *("alphabetical", "shortest", "cheapest", "coldest", "fewest", "low to high", "chronologically", "chronological"),
+    *("emptiest", "lightest", "youngest", "slowest", "weakest", "thinnest", "driest", "quietest", "nearest", "closest"),
+    *(
+        "darkest",
+        "poorest",
+        "softest",
+        "narrowest",
+        "alphabetical",
+        "shortest",
+        "cheapest",
+        "coldest",
+        "fewest",
+        "low to high",
+        "chronologically",
+        "chronological",
+    ),
 )
+
+_NO_SUPERLATIVES = word_set(
+    "interest request suggest forest test west guest harvest contest protest honest invest digest modest latest rest "
+    "crest nest pest quest vest zest chest arrest manifest attest detest ingest conquest"
+)
+
+
+def is_superlative(word: str) -> bool:
+    """Whether a word in lower case is a superlative by its form: `wettest`, `largest`."""
+    return word.endswith("est") and len(word) > 5 and word not in _NO_SUPERLATIVES
+
 
 STOP_WORDS = word_set(
     "a an the this that these those it its they them their his her my our your all any some each every both "

@@ -36,6 +36,12 @@ _OUTPUT_CUE = re.compile(
     r"|\b(?:convert|turn|transcod|encod|renam|transform|chang)\w*\s(?:\S+\s){1,6}to)\s*:?\s*(?:the\s|a\s)?(?:file\s|name\s)?$",
     re.IGNORECASE,
 )
+# `mix bells.wav into music.wav` reads both; `mix a.wav and b.wav into mix.wav` writes the last.
+_MERGED_INTO = re.compile(
+    r"\b(?:mix|blend|merg|fold|fad|lay|work|insert|past|join|put|add|splic|slip|drop|overlay|stitch)\w*\s(?:the\s)?"
+    r"(?:\w+\s){0,2}['\"]?(?!\S*\sand\s)[^\s,'\"]*\.\w{1,8}['\"]?\s(?:\w+\s){0,2}into\s(?:the\s)?(?:\w+\s)?['\"]?$",
+    re.IGNORECASE,
+)
 _PASSAGE_CUE = re.compile(
     r"\b(?:text|passage|paragraph|message|note|letter|article|sentence|this)(?:\s+(?:below|here))?\s*[:：]\s+",
     re.IGNORECASE,
@@ -201,4 +207,6 @@ def _with_role(mention: Mention, text: str) -> Mention:
     before = text[max(0, mention.start - 120) : mention.start]
     # Only the sentence that the file stands in can say that it is to be written.
     before = re.split(r"[.!?;\n]\s|[,\ufffc]\s", before)[-1]
+    if _MERGED_INTO.search(before) and mention.data_type != "file":
+        return mention
     return dataclasses.replace(mention, role="output") if _OUTPUT_CUE.search(before) else mention

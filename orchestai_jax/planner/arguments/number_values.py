@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
-from orchestai_jax.planner.arguments.lexicon import DATA_NOUNS, STOP_WORDS, word_set
+from orchestai_jax.planner.arguments.lexicon import DATA_NOUNS, STOP_WORDS, is_superlative, word_set
 from orchestai_jax.planner.arguments.mentions import Mention
 from orchestai_jax.planner.arguments.reading import Reading
 from orchestai_jax.planner.arguments.traits import Traits, counterpart
-from orchestai_jax.planner.arguments.words import stem, stem_set
+from orchestai_jax.planner.arguments.words import stem, stem_set, synonyms
 from orchestai_jax.workflow.catalog import Parameter
 
 _SMALLER = stem_set("smaller reduce shrink decrease less lower down downscale")
@@ -17,6 +18,7 @@ _LARGER = stem_set("larger bigger enlarge increase grow more up upscale")
 _TOP = word_set("top first best limit only most main leading")
 _COUNTER = re.compile(r"counter[\s-]?clockwise|anti[\s-]?clockwise|to the left|leftwards?", re.I)
 _BELOW = re.compile(r"\bbelow\b", re.I)
+_BOUNDS = re.compile(r"(-?\d+(?:\.\d+)?)(?:\s\([^)]*\))?\sto\s(-?\d+(?:\.\d+)?)\b")
 _DATA_STEMS = frozenset(stem(noun) for nouns in DATA_NOUNS.values() for noun in nouns)
 _UNIT_MATCH, _ROLE_MATCH, _NAME_NEAR, _COUNTED = 3.0, 4.0, 3.0, 3.0
 
@@ -27,6 +29,8 @@ def number_score(reading: Reading, number: Mention, parameter: Parameter, wanted
     before = reading.words_before(number.start, 4)
     after = reading.words_after(number.end, 4)
     near = _nearness(before, after, wanted)
+    if not number.unit and near < 2 and _counts_others(reading, number, before, after, wanted):
+        return None
     score = 1.0
     if converted is not None and number.unit:
         score += _UNIT_MATCH if number.unit == wanted.unit else _UNIT_MATCH - 0.5
@@ -46,8 +50,11 @@ def number_score(reading: Reading, number: Mention, parameter: Parameter, wanted
     if not number.unit:
         score += _noun_score(before, after, wanted, near)
         tiny = wanted.role in ("width", "height") and abs(number.value) < 8
+        tiny = tiny or (wanted.unit == "Hz" and abs(number.value) < 1000)
         if tiny or (wanted.unit == "factor" and abs(number.value) > 10):
-            score -= 0.5  # two pixels wide, forty times as large: hardly meant
+            score -= 0.5  # two pixels wide, 4 Hz, forty times as large: hardly meant
+    if number.unit == "s" and before and before[0].text == "in":
+        score -= _UNIT_MATCH + 1  # `the meeting starts in two minutes`
     value = _as_type(converted, parameter, wanted, number)
     if value is None:
         return None
@@ -85,6 +92,24 @@ def _nearness(before: list, after: list, wanted: Traits) -> float:
     return best
 
 
+def _counts_others(reading: Reading, number: Mention, before: list, after: list, wanted: Traits) -> bool:
+    """Whether a bare number counts what is no parameter's matter: `ten thousand more of these`, `a blurred one`."""
+    if after and after[0].text == "more" and not reading.text[number.end : after[0].start].strip():
+        return True
+    if number.text != "one" or _is_counted(after, wanted):
+        return False
+    return bool(after and after[0].text not in STOP_WORDS) or bool(before and before[0].text not in STOP_WORDS)
+
+
+def _is_counted(after: list, wanted: Traits) -> bool:
+    """Whether what follows a number is what the parameter counts: `10 keywords`, `ten key phrases`."""
+    if not wanted.limits:
+        return False
+    stems = {w.stem for w in after}
+    stems |= {stem(f"{a.text}{b.text}") for a, b in itertools.pairwise(after[:3])}
+    return bool(stems & {s for counted in wanted.counted for s in synonyms(counted)})
+
+
 def _role_score(number: Mention, wanted: Traits) -> float | None:
     if number.role == "tail":
         return None if wanted.role in ("start", "end") else -1.0
@@ -107,9 +132,8 @@ def _from_edge(reading: Reading, number: Mention, edge: str) -> bool:
 
 
 def _noun_score(before: list, after: list, wanted: Traits, near: float) -> float:
-    stems = [w.stem for w in after]
     if wanted.limits:
-        if any(s in wanted.counted for s in stems):
+        if _is_counted(after, wanted) or (after and is_superlative(after[0].text)):
             return _COUNTED
         if any(w.text in _TOP for w in (*before[:2], *after[:1])):
             return 1.0
@@ -126,6 +150,9 @@ def _as_type(value: float, parameter: Parameter, wanted: Traits, number: Mention
         elif parameter.type == "integer":
             return None
     if wanted.unit == "factor" and "0 to 1" in parameter.description and not 0 <= value <= 1:
+        return None
+    said = _BOUNDS.match(parameter.description)
+    if said is not None and not float(said[1]) <= value <= float(said[2]):
         return None
     if parameter.enum is not None and not any(value == e and not isinstance(e, bool) for e in parameter.enum):
         return None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from orchestai_jax.planner.arguments.lexicon import FACTOR_WORDS, NUMBER_WORDS, UNITS
+from orchestai_jax.planner.arguments.lexicon import FACTOR_WORDS, NUMBER_WORDS, STOP_WORDS, UNITS
 from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
 
 # At most 18 digits: more are no parameter of anything, and the search stays linear.
 _NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,4}(?:\.\d{1,9})?|\d{1,15}(?:\.\d{1,9})?|\.\d{1,9})(?![\d])"
 _WORDS = "|".join(sorted(NUMBER_WORDS, key=len, reverse=True))
-_ANY = rf"(?:{_NUMBER}|(?:{_WORDS})\b)"
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_DIGITS = "one|two|three|four|five|six|seven|eight|nine"
+_ANY = rf"(?:(?:\d{{1,3}}|{_WORDS})\s(?:hundred|thousand)\b|(?:{_TENS})[\s-](?:{_DIGITS})\b|{_NUMBER}|(?:{_WORDS})\b)"
 _UNIT = "|".join(re.escape(u) for u in sorted(UNITS, key=len, reverse=True))
 _WITH_UNIT = rf"(?:[\s-]?({_UNIT})(?![\w]))?"
 # The look-aheads at the first character spare most positions the long alternatives.
@@ -22,6 +24,7 @@ _SIZE = re.compile(
 )
 _CLOCK_RANGE = re.compile(rf"(?<![\w:.])({_CLOCK})\s?(?:-|–|—|to|until|till|and|through)\s?({_CLOCK})")
 _CLOCK_ONE = re.compile(rf"(?<![\w:.])({_CLOCK})")
+_UNIT_BEFORE = re.compile(r"\b(seconds?|secs?|minutes?|mins?)\s(?:from\s)?$")
 _RANGE = re.compile(
     rf"{_START}(?<![-−])({_ANY}){_WITH_UNIT}\s?(?:-|–|—|to|until|till|through|and)\s?(?:second\s)?({_ANY}){_WITH_UNIT}(?!\w)"
 )
@@ -36,6 +39,14 @@ _FACTOR = re.compile(
 _A_UNIT = re.compile(
     r"(?<!\w)(?:a|an)\s(second|minute|hour)(?!\w)(?!\s(?:file|picture|image|table|recording|version|copy|one))"
 )
+_FIRST_UNIT = re.compile(
+    r"\b(first|initial|opening|last|final|closing)\s(second|minute|hour)(?!\w)"
+    r"(?!\s(?:file|picture|image|table|recording|version|copy|one|half|clip|song|track|part))"
+)
+_THE_TWO = re.compile(r"\b(?:the|these|those|them|other|this|that|which|each|every|another)\s$")
+_ONE_BY_ONE = re.compile(r"\s(?:after\s(?:the\sother|another)|by\sone|of)\b")
+_COMPOUND = re.compile(rf"(?:{_TENS})-(?:{_DIGITS})")
+_NO_NOUN = re.compile(rf"\s*(?:$|[.,;:!?)]|(?:{'|'.join(sorted(w for w in STOP_WORDS if len(w) > 1))})\b)")
 _FULL_TURN = re.compile(r"\bupside[\s-]down\b")
 
 _START_CUE = re.compile(
@@ -58,6 +69,10 @@ def _number(text: str) -> int | float:
     text = text.lower()
     if text in NUMBER_WORDS:
         return int(NUMBER_WORDS[text])
+    words = re.split(r"[\s-]", text)
+    if len(words) == 2:
+        first, second = (int(NUMBER_WORDS[w]) if w in NUMBER_WORDS else int(w) for w in words)
+        return first * second if second >= 100 else first + second
     value = float(text.replace(",", ""))
     return int(value) if value.is_integer() and "." not in text else value
 
@@ -101,16 +116,20 @@ def find_quantities(masked: str) -> list[Mention]:
             add(match.start(), match.end(), _clock(match[1]), "s", _time_role(masked, match.start()))
     for match in _RANGE.finditer(masked):
         between = masked[match.end(1) : match.start(3)]
+        if _COMPOUND.fullmatch(masked, match.start(1), match.end(3)):
+            continue  # `twenty-five`
         if "and" in between.lower() and not re.search(
             r"\bbetween\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()]
         ):
             continue
-        # `5 to 12` without `from` and without a unit may be anything, but `5-12` is a range.
+        before = _UNIT_BEFORE.search(masked[max(0, match.start() - 20) : match.start()])
+        # `5 to 12` without `from` and without a unit may be anything, but `5-12` and `seconds 5 to 12` are ranges.
         said = re.search(r"\b(?:from|between)\s(?:second\s)?$", masked[max(0, match.start() - 20) : match.start()])
-        if said is None and match[4] is None and not re.search(r"[-–—]", between):
+        if said is None and before is None and match[4] is None and not re.search(r"[-–—]", between):
             continue
         if free(match):
-            second_unit = match[4] or match[2] or ("s" if "second" in between else None)
+            leading = before[1] if before else None
+            second_unit = match[4] or match[2] or leading or ("s" if "second" in between else None)
             for group, unit_text, role in ((1, match[2] or second_unit, "start"), (3, second_unit, "end")):
                 unit, factor = UNITS.get((unit_text or "").lower(), ("", 1.0))
                 value = _number(match[group])
@@ -130,7 +149,7 @@ def find_quantities(masked: str) -> list[Mention]:
             role = _time_role(masked, match.start()) if unit == "s" else ""
             add(match.start(), end, _tidy(FACTOR_WORDS[word] * factor), unit, role)
     for match in _ONE.finditer(masked):
-        if not free(match):
+        if _is_pronoun(masked, match) or not free(match):
             continue
         value = _number(match[2])
         unit, factor = ("", 1000.0) if match[3] else UNITS.get((match[4] or "").lower(), ("", 1.0))
@@ -144,7 +163,22 @@ def find_quantities(masked: str) -> list[Mention]:
         if free(match):
             unit, factor = UNITS[match[1].lower()]
             add(match.start(), match.end(), _tidy(factor), unit, _time_role(masked, match.start()))
+    for match in _FIRST_UNIT.finditer(masked):
+        if free(match):
+            unit, factor = UNITS[match[2].lower()]
+            role = "tail" if match[1] in ("last", "final", "closing") else _time_role(masked, match.start(2))
+            add(match.start(2), match.end(2), _tidy(factor), unit, role)
     return sorted(found, key=lambda m: m.start)
+
+
+def _is_pronoun(masked: str, match: re.Match[str]) -> bool:
+    """`join the two.`, `how long do the two last`: two things that were named before, and no number of anything."""
+    if match[2] not in ("one", "two", "three") or match[3] or match[4]:
+        return False
+    if match[2] == "one" and _ONE_BY_ONE.match(masked, match.end()):
+        return True
+    before = masked[max(0, match.start() - 10) : match.start()]
+    return bool(_THE_TWO.search(before) and _NO_NOUN.match(masked, match.end()))
 
 
 def _role(text: str, start: int, end: int, unit: str) -> str:

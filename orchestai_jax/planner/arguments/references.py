@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestai_jax.planner.arguments.clauses import Alignment
-from orchestai_jax.planner.arguments.fitting import GOOD, best_output, file_fit, inputs_of, is_untyped, result_words
-from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, word_set
-from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
+from orchestai_jax.planner.arguments.fitting import GOOD, best_output, file_fit, inputs_of, is_untyped, is_version
+from orchestai_jax.planner.arguments.known_columns import columns_after, spelled
+from orchestai_jax.planner.arguments.mentions import Mention
+from orchestai_jax.planner.arguments.port_order import in_order
 from orchestai_jax.planner.arguments.reading import Reading
-from orchestai_jax.planner.arguments.words import Word
+from orchestai_jax.planner.arguments.task_words import TaskWords
 from orchestai_jax.workflow.catalog import Port, TaskType
 from orchestai_jax.workflow.workflow import Reference, Value
 
 EdgeProbability = Callable[[int, int], float]
 
-_ONE = word_set("it its this that result output outcome thereof resulting")
-_SEVERAL = word_set("them both all everything these those results outputs each")
-_DETERMINERS = word_set("the that this both resulting its their new finished and")
-_ORIGINAL = word_set("original originals source unchanged untouched raw")
 _UNLIKELY = 0.05
 """A pronoun adds no edge whose given probability is below this."""
 _DOUBTFUL = 0.8
 """A predicted edge less probable than this gives way to a file of the task's own, see `_names_its_own`."""
-_MAX_WORDS = 2000
 
 Filler = Reference | Value
 
@@ -46,6 +41,7 @@ class PortFiller:
         edges: Collection[tuple[int, int]],
         probability: EdgeProbability | None,
         used: set[Any],
+        said_columns: Sequence[Collection[str]] = (),
     ):
         self.reading, self.alignment, self.types = reading, alignment, types
         self.probability, self.used = probability, used
@@ -53,7 +49,8 @@ class PortFiller:
         self.edges: set[tuple[int, int]] = set()
         self.arguments: list[dict[str, Filler]] = [{} for _ in types]
         self.notes: list[str] = []
-        self._files = [m for m in reading.mentions if m.kind == "file" and m.role != "output"][:MAX_MENTIONS]
+        self.said = TaskWords(reading, alignment, types)
+        self._columns = said_columns
         self._taken: list[set[str]] = [set() for _ in types]
         """For each task the files that it, or a task that it gets its input from, reads."""
 
@@ -70,7 +67,7 @@ class PortFiller:
     def _place_leftover_files(self) -> None:
         """A file that nobody reads goes to the last task of its sentence that has a free input for it."""
         read = {file for taken in self._taken for file in taken}
-        for file in self._files:
+        for file in self.said.all_files:
             if file.text in read:
                 continue
             sentence = self._sentence_of(file.start)
@@ -93,6 +90,12 @@ class PortFiller:
 
     def _fill_task(self, task: int, ports: dict[str, Port]) -> None:
         producers = sorted(i for i, j in self.predicted if j == task)
+        for producer in [p for p in producers if self._doubtful(p, task) and self._lacks_columns(p, task)]:
+            self.notes.append(
+                f"{task_id(task)} reads a file and not {task_id(producer)}, whose table has none of the columns that "
+                "the instruction names"
+            )
+            producers.remove(producer)
         if self._names_its_own(task, ports, producers):
             self.notes.append(
                 f"{task_id(task)} reads the file that the instruction names for it, not {task_id(producers[0])}"
@@ -118,7 +121,7 @@ class PortFiller:
                 filler = self._search(task, port, filled)
                 if filler is not None:
                     filled[port.name] = filler
-        self.arguments[task] = self._in_order(task, ports, filled)
+        self.arguments[task] = in_order(self.said, task, ports, filled)
         for filler in filled.values():
             if isinstance(filler, Reference):
                 producer = int(filler.task[1:]) - 1
@@ -160,18 +163,23 @@ class PortFiller:
 
     def _names_its_own(self, task: int, ports: dict[str, Port], producers: Sequence[int]) -> bool:
         """`blur a.png and sharpen b.png`: an edge was predicted, yet the task has a file of its own."""
-        if len(ports) != 1 or len(producers) != 1 or self._pronouns(task) or self._named_results(task):
+        if (
+            len(ports) != 1
+            or len(producers) != 1
+            or self.said.pronouns(task)
+            or self.said.named_results(task, self._improbable)
+        ):
             return False
-        if self.probability is not None and self.probability(producers[0], task) >= _DOUBTFUL:
+        if self.probability is not None and not self._doubtful(producers[0], task):
             return False
         port = next(iter(ports.values()))
-        own = [f for f in self._own_files(task) if file_fit(f.data_type, port) >= GOOD]
+        own = [f for f in self.said.files[task] if file_fit(f.data_type, port) >= GOOD]
         theirs = self._taken[producers[0]]
         return (
             bool(own)
             and bool(theirs)
             and all(f.text not in theirs for f in own)
-            and bool(self._own_files(producers[0]))
+            and bool(self.said.files[producers[0]])
         )
 
     # what the task's own clauses mention
@@ -184,8 +192,8 @@ class PortFiller:
         has_reference = bool(filled)
         if left and several:
             self._fill_named_results(task, left, filled)
-        for mention in self._own_files(task):
-            if mention.text in self._upstream_files(filled) and has_reference and not self._says_original(task):
+        for mention in self.said.files[task]:
+            if mention.text in self._upstream_files(filled) and has_reference and not self.said.original(task):
                 continue  # `zip the resized photo.png`: the file was read by what is referenced
             port = self._best_port(left, lambda p, m=mention: file_fit(m.data_type, p), filled)
             if port is not None and not any(f == Value(value=mention.text) for f in filled.values()):
@@ -193,7 +201,7 @@ class PortFiller:
         for port in left:
             if port.name in filled:
                 continue
-            if has_reference and port.required and self._says_original(task):
+            if has_reference and port.required and self.said.original(task):
                 original = self._reused_file(port, filled)
                 if original is not None:
                     filled[port.name] = original
@@ -201,14 +209,14 @@ class PortFiller:
             literal = self._own_literal(task, port)
             if literal is not None and not (has_reference and not port.required):
                 filled[port.name] = literal
-        if several and self._says_several(task):
+        if several and self.said.several(task):
             for port in left:
                 sink = self._sink(task, port, filled) if port.name not in filled else None
                 if sink is not None:
                     filled[port.name] = self._reference(sink, port)
 
     def _fill_named_results(self, task: int, left: Sequence[Port], filled: dict[str, Filler]) -> None:
-        for producer in self._named_results(task):
+        for producer in self.said.named_results(task, self._improbable):
             if any(f.task == task_id(producer) for f in filled.values() if isinstance(f, Reference)):
                 continue
             port = self._best_port(left, lambda p, i=producer: (best_output(self.types[i], p) or (0.0,))[0], filled)
@@ -224,13 +232,6 @@ class PortFiller:
                 best = (value, port)
         return None if best is None else best[1]
 
-    @functools.cached_property
-    def _files_of_task(self) -> list[list[Mention]]:
-        return [[f for f in self._files if self.alignment.owns(t, f.start)] for t in range(len(self.types))]
-
-    def _own_files(self, task: int) -> list[Mention]:
-        return self._files_of_task[task]
-
     def _own_literal(self, task: int, port: Port) -> Value | None:
         """A quoted text (or the passage after a colon) for a text port, a number for a number port."""
         kinds = {"text": ("quoted", "passage"), "any": ("quoted", "passage"), "number": ("number",)}.get(port.type, ())
@@ -241,59 +242,20 @@ class PortFiller:
                 return Value(value=mention.value if mention.kind == "number" else mention.text)
         return None
 
-    @functools.cached_property
-    def _words_of_task(self) -> list[list[Word]]:
-        table: list[list[Word]] = []
-        for task in range(len(self.types)):
-            words: list[Word] = []
-            for index in self.alignment.of_task[task]:
-                clause = self.alignment.clauses[index]
-                words += self.reading.words_in(clause.start, clause.end, _MAX_WORDS - len(words))
-                if len(words) >= _MAX_WORDS:
-                    break
-            table.append(words)
-        return table
-
-    def _pronouns(self, task: int) -> bool:
-        return any(w.text in _ONE or w.text in _SEVERAL for w in self._words_of_task[task])
-
-    def _says_several(self, task: int) -> bool:
-        return any(w.text in _SEVERAL for w in self._words_of_task[task])
-
-    def _says_original(self, task: int) -> bool:
-        return any(w.text in _ORIGINAL for w in self._words_of_task[task])
-
-    def _named_results(self, task: int) -> list[int]:
-        """Earlier tasks whose result the task's clauses name by a word of their own: `the chart and the summary`."""
-        found: dict[int, int] = {}
-        words = self._words_of_task[task]
-        own = result_words(self.types[task])
-        for k, word in enumerate(words):
-            if word.text in STOP_WORDS or not {w.text for w in words[max(0, k - 3) : k]} & _DETERMINERS:
-                continue
-            meant = [i for i in range(task) if word.stem in self._distinctive[i] and word.stem not in own]
-            if len(meant) == 1 and not self._improbable(meant[0], task):
-                found.setdefault(meant[0], word.start)
-        return sorted(found, key=lambda i: found[i])
-
-    @functools.cached_property
-    def _distinctive(self) -> list[frozenset[str]]:
-        """For each task the words of its result that no other planned task shares."""
-        words = [result_words(t) for t in self.types]
-        return [
-            frozenset(w for w in of_task if not any(w in other for k, other in enumerate(words) if k != i))
-            for i, of_task in enumerate(words)
-        ]
-
     # what is found elsewhere
 
     def _search(self, task: int, port: Port, filled: dict[str, Filler]) -> Filler | None:
         """An earlier result, a file or a text for a port that the task's own clauses say nothing certain about."""
         first = not filled
-        if first and self._pronouns(task):
+        if first and len(self.types[task].inputs) == 1 and self.said.original(task):
+            original = self._nearest_file(task, port, filled, shared=True)
+            if original is not None:
+                return Value(value=original.text)
+        if first and self.said.pronouns(task):
             producer = self._nearest_result(task, port)
             if producer is not None:
-                return self._reference(producer, port)
+                of_file = self._file_of_producer(task, producer, port)
+                return of_file if of_file is not None else self._reference(producer, port)
         mention = self._nearest_file(task, port, filled, shared=first)
         if mention is not None:
             return Value(value=mention.text)
@@ -309,7 +271,7 @@ class PortFiller:
         """The fitting file nearest before where the text names the task, else the nearest after."""
         given = {f.value for f in filled.values() if isinstance(f, Value) and isinstance(f.value, str)}
         given |= self._upstream_files(filled)
-        fitting = [f for f in self._files if file_fit(f.data_type, port) >= GOOD and f.text not in given]
+        fitting = [f for f in self.said.all_files if file_fit(f.data_type, port) >= GOOD and f.text not in given]
         if not shared:
             elsewhere = {v for t, taken in enumerate(self._taken) if t != task for v in taken}
             fitting = [f for f in fitting if f.text not in elsewhere]
@@ -323,9 +285,30 @@ class PortFiller:
 
     def _nearest_result(self, task: int, port: Port) -> int | None:
         for producer in range(task - 1, -1, -1):
-            if best_output(self.types[producer], port) is not None and not self._improbable(producer, task):
+            if best_output(self.types[producer], port) is None or self._improbable(producer, task):
+                continue
+            if not self._lacks_columns(producer, task):
                 return producer
         return None
+
+    def _doubtful(self, producer: int, task: int) -> bool:
+        return self.probability is not None and self.probability(producer, task) < _DOUBTFUL
+
+    def _lacks_columns(self, producer: int, task: int) -> bool:
+        """Whether a producer's table is known to have none of a task's columns, and there is a file of a table."""
+        said = self._columns[task] if task < len(self._columns) else ()
+        known = columns_after(producer, self.types, self.arguments) if said else frozenset()
+        if not known or any(spelled(name, known) is not None for name in said):
+            return False
+        return any(file.data_type == "table" for file in self.said.all_files)
+
+    def _file_of_producer(self, task: int, producer: int, port: Port) -> Value | None:
+        """`the histogram of photo.png and its format`: `its` means what was drawn, not the drawing."""
+        if not self.said.only_possessive(task) or is_version(self.types[producer]):
+            return None
+        fitting = (f for f in self.said.all_files if f.text in self._taken[producer])
+        file = next((f for f in fitting if file_fit(f.data_type, port) >= GOOD), None)
+        return None if file is None else Value(value=file.text)
 
     def _sink(self, task: int, port: Port, filled: dict[str, Filler]) -> int | None:
         """The first earlier task with a fitting output that nobody uses yet."""
@@ -349,7 +332,7 @@ class PortFiller:
         """A file that what is referenced was made from: `compare the summary with the original`."""
         upstream = self._upstream_files(filled)
         given = {f.value for f in filled.values() if isinstance(f, Value) and isinstance(f.value, str)}
-        for file in self._files:
+        for file in self.said.all_files:
             if file.text in upstream and file.text not in given and file_fit(file.data_type, port) >= 1.0:
                 return Value(value=file.text)
         return None
@@ -363,30 +346,3 @@ class PortFiller:
                 self.used.add(key)
                 return Value(value=mention.text)
         return None
-
-    # order among ports of one type
-
-    def _in_order(self, task: int, ports: dict[str, Port], filled: dict[str, Filler]) -> dict[str, Filler]:
-        """Fillers of ports of one type in the order in which the task's clauses mention them."""
-        ordered = dict(filled)
-        for data_type in {p.type for p in ports.values()}:
-            names = [n for n, p in ports.items() if p.type == data_type and n in filled]
-            fillers = sorted((filled[n] for n in names), key=lambda f: self._mentioned_at(task, f))
-            ordered.update(zip(names, fillers, strict=True))
-        return {name: ordered[name] for name in ports if name in ordered}
-
-    def _mentioned_at(self, task: int, filler: Filler) -> tuple[int, int]:
-        if isinstance(filler, Value):
-            own = [f.start for f in self._own_files(task) if f.text == filler.value]
-            if own:
-                return own[0], 0
-            if self._says_original(task):
-                return next(w.start for w in self._words_of_task[task] if w.text in _ORIGINAL), 0
-            return next((m.start for m in self.reading.mentions if m.text == filler.value), len(self.reading.text)), 0
-        producer = int(filler.task[1:]) - 1
-        words = self._words_of_task[task]
-        own = result_words(self.types[task])
-        named = next((w.start for w in words if w.stem in self._distinctive[producer] and w.stem not in own), None)
-        pronoun = next((w.start for w in words if w.text in _ONE), None)
-        places = (named, pronoun, self.alignment.anchors[producer])
-        return next((p for p in places if p is not None), -1), producer

@@ -1,26 +1,19 @@
-"""Free texts for string parameters: quoted or capitalised after a cue, and the two sides of `replace A with B`."""
+"""Free texts for string parameters: quoted or capitalised after a cue."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 
 from orchestai_jax.planner.arguments.lexicon import STOP_WORDS, word_set
-from orchestai_jax.planner.arguments.mentions import MAX_MENTIONS, Mention
+from orchestai_jax.planner.arguments.mentions import Mention
 from orchestai_jax.planner.arguments.reading import Reading
 from orchestai_jax.planner.arguments.traits import Traits
 from orchestai_jax.planner.arguments.words import Word, stem_set
 from orchestai_jax.workflow.catalog import Parameter
 
-_REPLACE = re.compile(r"\b(?:replac\w*|substitut\w*|swap\w*|chang\w*|renam\w*|turn(?:ing)?|exchang\w*)\b")
 _MAX_ITEMS = 4000
 """At most this many words and mentions of a task's clauses are looked at for one parameter."""
-_BETWEEN = word_set("with by to into for")
-_FILLERS = word_set(
-    "the a an all every each any word words phrase string text occurrence occurrences instance "
-    "instances of term name mention mentions"
-)
 _CUES: dict[str, frozenset[str]] = {
     "title": word_set("title titled entitled heading headed headline called named"),
     "name": word_set("name named called call filename"),
@@ -40,70 +33,6 @@ _PREPOSITIONS: tuple[tuple[frozenset[str], str], ...] = (
     (stem_set("destination target arrival"), "to"),
     (stem_set("city location place country region area where"), "in"),
 )
-
-
-def replacements(reading: Reading) -> list[tuple[Mention, Mention | None]]:
-    """The (what, by what) of every `replace A with B` in a text; the second is None where it is not said."""
-    found: list[tuple[Mention, Mention | None]] = []
-    for match in _REPLACE.finditer(reading.masked):
-        if len(found) >= MAX_MENTIONS:
-            break
-        pair = _pair(reading, match.end())
-        if pair is not None:
-            found.append(pair)
-    return found
-
-
-def _pair(reading: Reading, position: int) -> tuple[Mention, Mention | None] | None:
-    index = reading.item_index(position)
-    items = reading.items[index : index + 14]
-    joint = next((k for k, item in enumerate(items) if isinstance(item, Word) and item.text in _BETWEEN), None)
-    arrow = re.search(r"->|→|=>", reading.text[position : position + 80])
-    if joint is None and arrow is None:
-        return None
-    if joint is None:
-        assert arrow is not None
-        left = [i for i in items if i.start < position + arrow.start()]
-        right = [i for i in items if i.start >= position + arrow.end()]
-    else:
-        left, right = list(items[:joint]), list(items[joint + 1 :])
-    if any(_breaks(reading, a.end, b.start) for a, b in itertools.pairwise(left)):
-        return None
-    old, new = _side(reading, left, whole=True), _side(reading, right, whole=False)
-    if old is None or (old.kind != "quoted" and (new is None or len(old.text.split()) > 3)):
-        return None
-    return old, new
-
-
-def _breaks(reading: Reading, start: int, end: int) -> bool:
-    return any(c in reading.masked[start:end] for c in ".;!?\n,")
-
-
-def _side(reading: Reading, items: Sequence[Word | Mention], whole: bool) -> Mention | None:
-    items = list(items)
-    quoted = next((i for i in items[:8] if isinstance(i, Mention) and i.kind == "quoted"), None)
-    while items and isinstance(items[0], Word) and items[0].text in _FILLERS:
-        items.pop(0)
-    if quoted is not None and (whole or (items and items[0] is quoted)):
-        return quoted
-    if not items:
-        return None
-    if isinstance(items[0], Mention):
-        first = items[0]
-        return first if first.kind in ("url", "email", "date", "number") else None
-    words: list[Word] = []
-    for item in items:
-        if not isinstance(item, Word) or item.text in ("in", "inside", "within", "from", "throughout", "and", "then"):
-            break
-        if words and _breaks(reading, words[-1].end, item.start):
-            break
-        if words and not whole and not reading.text[item.start].isupper():
-            break
-        words.append(item)
-    if not words:
-        return None
-    start, end = words[0].start, words[-1].end
-    return Mention("quoted", start, end, reading.text[start:end])
 
 
 def text_candidates(

@@ -15,7 +15,8 @@ from orchestai_jax.planner.arguments.lexicon import word_set
 from orchestai_jax.planner.arguments.mentions import Mention
 from orchestai_jax.planner.arguments.number_values import number_score
 from orchestai_jax.planner.arguments.reading import Reading
-from orchestai_jax.planner.arguments.text_values import replacements, text_candidates
+from orchestai_jax.planner.arguments.replacements import replacements
+from orchestai_jax.planner.arguments.text_values import text_candidates
 from orchestai_jax.planner.arguments.traits import Traits, canonical_operator, traits
 from orchestai_jax.planner.arguments.words import Word
 from orchestai_jax.workflow.catalog import Parameter, TaskType
@@ -104,6 +105,21 @@ class ParameterFiller:
                 apart = (task, other) not in edges and (other, task) not in edges
                 if apart and self.values[other] and self._sentence(task) == self._sentence(other):
                     self.values[task] = dict(self.values[other])
+        self._share_columns(edges)
+
+    def _share_columns(self, edges: Collection[tuple[int, int]]) -> None:
+        """`the sum of total once by segment and once by city`: the column and the function hold for both."""
+        said = [dict(values) for values in self.values]
+        for task, task_type in enumerate(self.types):
+            for other in range(task):
+                apart = (task, other) not in edges and (other, task) not in edges
+                if self.types[other].id != task_type.id or not apart or self._sentence(task) != self._sentence(other):
+                    continue
+                for parameter in task_type.parameters:
+                    if traits(parameter, task_type).column or parameter.enum is not None:
+                        for here, there in ((task, other), (other, task)):
+                            if parameter.name in said[there]:
+                                self.values[here].setdefault(parameter.name, said[there][parameter.name])
 
     def _sentence(self, task: int) -> int | None:
         anchor = self.alignment.anchors[task]
@@ -251,7 +267,11 @@ class ParameterFiller:
             for condition in conditions:
                 own = self._owned(task, condition.value_start)
                 named = condition.column is not None
-                if ("mention", condition.value_start) not in self.used and (own or (condition.certain and named)):
+                if ("mention", condition.value_start) in self.used:
+                    continue
+                if condition.column is None and not condition.certain:
+                    continue
+                if own or (condition.certain and named):
                     ranked.append(((not own, not named, not condition.certain, condition.start), condition))
             if ranked:
                 self._apply(task, min(ranked, key=lambda pair: pair[0])[1])
@@ -303,9 +323,10 @@ class ParameterFiller:
             if "find" not in by_role:
                 continue
             pairs = replacements(self.reading) if pairs is None else pairs
-            for old, new in pairs:
-                if not self._owned(task, old.start) or ("mention", old.start) in self.used:
-                    continue
+            free = [pair for pair in pairs if ("mention", pair[0].start) not in self.used]
+            own = [pair for pair in free if self._owned(task, pair[0].start)]
+            alone = sum(t.id == self.types[task].id for t in self.types) == 1
+            for old, new in own or (free if alone else []):
                 self.values[task][by_role["find"].name] = old.text
                 self.used.add(("mention", old.start))
                 if new is not None and "replacement" in by_role:
