@@ -311,6 +311,16 @@ CASES = [
             {"table": "<t1.table>", "group_by": "brand", "column": "price", "function": "mean"},
         ],
     ),
+    # a column of the next task is no key
+    (
+        "Combine films.csv with actors.csv. I want the mean of rating by country and by year.",
+        ["join_tables", "aggregate_table"],
+        None,
+        [
+            {"left": "films.csv", "right": "actors.csv"},
+            {"table": "<t1.table>", "group_by": "country", "column": "rating", "function": "mean"},
+        ],
+    ),
 ]
 
 

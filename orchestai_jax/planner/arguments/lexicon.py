@@ -152,7 +152,7 @@ SYNONYMS: tuple[str, ...] = (
     "filter keep rows where only",
     "sort order rank largest smallest top descending ascending",
     "aggregate group total average sum per",
-    "join merge",
+    "join merge combine match link",
     "describe statistics profile overview",
     "plot chart graph draw visualize diagram",
     "convert save export format transform",
