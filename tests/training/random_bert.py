@@ -32,11 +32,12 @@ def random_tensors(vocab_size: int) -> dict[str, np.ndarray]:
     """Tensors under their published names; no bias is zero and no scale one, so that none can be left out unseen."""
     random = np.random.default_rng(0)
 
-    def normal(*shape: int, mean: float = 0.0) -> np.ndarray:
-        return random.normal(mean, 0.3, shape).astype(np.float32)
+    def normal(*shape: int, mean: float = 0.0, deviation: float = 0.15) -> np.ndarray:
+        return random.normal(mean, deviation, shape).astype(np.float32)
 
     rows = {"word_embeddings": vocab_size, "position_embeddings": POSITIONS, "token_type_embeddings": 2}
     tensors = {f"embeddings.{name}.weight": normal(n, HIDDEN) for name, n in rows.items()}
+    tensors["embeddings.word_embeddings.weight"] = normal(vocab_size, HIDDEN, deviation=1.0)  # words can be told apart
     sizes = {"intermediate.dense": (INTERMEDIATE, HIDDEN), "output.dense": (HIDDEN, INTERMEDIATE)}
     norms = ["embeddings.LayerNorm"]
     for i in range(LAYERS):

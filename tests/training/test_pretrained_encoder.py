@@ -1,13 +1,22 @@
-"""Training on an imported encoder: what is frozen stays, what is cached equals what is computed, and it plans."""
+"""Training a planner for real, small, on an imported encoder: what is frozen stays, what is cached equals what is
+computed, it learns, it goes on bit for bit, its work folder makes a Planner."""
 
 import dataclasses
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 import types
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 from random_bert import as_parameters, unit_vector, write_bert
 from toy_planner import VERBS, toy_config
 
@@ -20,11 +29,10 @@ from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.loss import planning_loss
 from orchestai_jax.planner.model import build_structure, merge_parameters
 from orchestai_jax.planner.saved import read_spec
-from orchestai_jax.training.metrics_log import read_metrics
 from orchestai_jax.training.monitoring import SilentMonitor
 from orchestai_jax.training.planning_data import PlanningData
 from orchestai_jax.training.supervised import train_planner
-from orchestai_jax.workflow import load_catalog, validate_workflow
+from orchestai_jax.workflow import load_catalog
 
 
 class Noting(SilentMonitor):
@@ -40,9 +48,29 @@ class Noting(SilentMonitor):
         self.notes.append(text)
 
 
+class StopAfter(SilentMonitor):
+    """Raises at a step, as a crash would."""
+
+    def __init__(self, step):
+        self.last = step
+
+    def step(self, step, values, learning_rate):
+        if step == self.last:
+            raise RuntimeError("crash")
+
+
+def metrics_of(workdir):
+    lines = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "wall_s"} for line in lines]
+
+
+def parameters_of(workdir):
+    return open_checkpoint(workdir, "latest").restore()
+
+
 @pytest.fixture(scope="module")
-def trained(files, tmp_path_factory):
-    """A planner trained for an epoch with the last of an imported encoder's two layers tuned, and all about it."""
+def imported(files, tmp_path_factory):
+    """The folder of a two-layer BERT, the toy samples with step texts beside it, and its tensors."""
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "bert").mkdir()
     words = [" ".join([*VERBS, *VERBS.values()]), "then a file one two 0 1 2 3 4 5 6"]
@@ -53,20 +81,32 @@ def trained(files, tmp_path_factory):
     ]
     save_samples(folder / "train.jsonl", samples)
     (folder / "catalog.yaml").write_bytes((files / "catalog.yaml").read_bytes())
-    encoder = {"weights": str(folder / "bert"), "trainable_layers": 1}
-    config = toy_config(folder, encoder=encoder, num_epochs=1, step_texts_per_batch=4)
-    monitor = Noting()
-    train_planner(config, folder / "run", monitor=monitor)
-    reader = open_checkpoint(folder / "run", "latest")
-    spec, _ = read_spec(reader.metadata, "run")
+    return folder, tensors
+
+
+@pytest.fixture(scope="module")
+def config(imported):
+    """Makes the configuration of a run that tunes the last of the two layers."""
+    encoder = {"weights": str(imported[0] / "bert"), "trainable_layers": 1}
+    return lambda **phase: toy_config(imported[0], encoder=encoder, step_texts_per_batch=4, **phase)
+
+
+@pytest.fixture(scope="module")
+def trained(imported, config, tmp_path_factory):
+    """The run that nothing interrupts, and all about it."""
+    folder, tensors = imported
+    workdir, monitor = tmp_path_factory.mktemp("runs") / "whole", Noting()
+    result = train_planner(config(), workdir, monitor=monitor)
+    reader = open_checkpoint(workdir, "latest")
     return types.SimpleNamespace(
-        workdir=folder / "run",
-        tensors=tensors,
+        workdir=workdir,
+        result=result,
         monitor=monitor,
-        samples=samples,
+        tensors=tensors,
+        samples=load_samples(folder / "train.jsonl", "planning"),
         catalog=load_catalog(folder / "catalog.yaml"),
         tokenizer=load_tokenizer(folder / "bert"),
-        graphdef=build_structure(spec)[0],
+        graphdef=build_structure(read_spec(reader.metadata, "run")[0])[0],
         params=reader.restore(),
         source=reader.metadata["encoder_source"],
     )
@@ -80,8 +120,6 @@ def test_the_imported_encoder_is_the_one_in_use_and_its_lower_layers_are_compute
         "encoding training texts",
         "encoding validation texts",
     }
-    train = [line["values"] for line in read_metrics(trained.workdir / "metrics.jsonl") if line["split"] == "train"]
-    assert all(values["step_text_loss"] > 0 for values in train)
 
 
 def test_what_is_frozen_is_bit_for_bit_what_was_imported_and_the_tuned_layer_moves(trained):
@@ -108,7 +146,9 @@ def test_descriptions_have_the_imported_encoders_vectors_before_training_and_aft
 
 
 def test_cached_lower_layers_give_the_loss_of_token_ids(trained):
-    parameters = {**trained.params["trainable"], **trained.params["frozen"]}
+    # Flat scores, so that the losses are far from zero.
+    flat = {"label_head.token_scale": jnp.float32(1), "label_head.pooled_scale": jnp.float32(1)}
+    parameters = {**trained.params["trainable"], **trained.params["frozen"], **flat}
     statistics = PlanStatistics.of(trained.samples, trained.catalog)
     arrays = build_catalog_arrays(trained.catalog, np.asarray(trained.params["catalog"]["vectors"]), statistics)
 
@@ -142,9 +182,51 @@ def test_cached_lower_layers_give_the_loss_of_token_ids(trained):
     chex.assert_trees_all_close(losses(parameters, cached), losses(parameters, computed), rtol=1e-5)
 
 
-def test_it_plans(trained):
+def test_it_learns_and_plans(trained):
+    train = [line["values"] for line in metrics_of(trained.workdir) if line["split"] == "train"]
+    assert all(values["step_text_loss"] > 0 for values in train)
+    assert train[0]["decision_loss"] > 1.2
+    assert train[-1]["decision_loss"] < 0.5 * train[0]["decision_loss"]
+    assert trained.result.best_metrics["node_f1"] > 0.8
     planner = Planner.from_checkpoint(trained.workdir)
     workflow = planner.plan("soften file 3, then cut file 3")
-    assert workflow.tasks
-    assert not validate_workflow(workflow, trained.catalog, require_arguments=False)
-    json.dumps(workflow.model_dump(mode="json"))
+    assert [t.task_type for t in workflow.tasks] == ["blur", "crop"]
+    assert workflow.edges == (("t1", "t2"),)
+    assert workflow.tasks[0].worker == "two"
+    assert workflow.tasks[0].complexity == pytest.approx(0.5, abs=0.3)
+    checkpoint = next((trained.workdir / "checkpoints").iterdir())
+    assert Planner.from_checkpoint(checkpoint).catalog == planner.catalog
+
+
+def test_a_run_that_crashed_goes_on_bit_for_bit(config, trained, tmp_path):
+    # An epoch has 25 steps: the last checkpoint before the crash lies inside the second.
+    with pytest.raises(RuntimeError, match="crash"):
+        train_planner(config(save_every_steps=30), tmp_path / "run", monitor=StopAfter(33))
+    train_planner(config(save_every_steps=30), tmp_path / "run", resume=True, monitor=SilentMonitor())
+    chex.assert_trees_all_equal(trained.params, parameters_of(tmp_path / "run"))
+    assert metrics_of(trained.workdir) == metrics_of(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_bit_for_bit(config, trained, tmp_path):
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(config(save_every_steps=3).model_dump(mode="json")))
+    program = [sys.executable, "-c", "from orchestai_jax.cli import main; main()"]
+    command = [*program, "train", str(file), "--workdir", str(tmp_path / "run")]
+    for attempt, wait in enumerate((2, 1, 4, 0)):
+        resume = ["--resume"] if (tmp_path / "run").exists() else []
+        process = subprocess.Popen([*command, *resume], env={**os.environ, "JAX_PLATFORMS": "cpu"})
+        if attempt == 3:
+            assert process.wait(120) == 0
+            break
+        log = tmp_path / "run" / "metrics.jsonl"
+        before = len(metrics_of(tmp_path / "run")) if log.exists() else 0
+        deadline = time.monotonic() + 100
+        while process.poll() is None and time.monotonic() < deadline:
+            if log.exists() and len(log.read_text().splitlines()) > before + wait:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    chex.assert_trees_all_equal(trained.params, parameters_of(tmp_path / "run"))
+    assert metrics_of(trained.workdir) == metrics_of(tmp_path / "run")

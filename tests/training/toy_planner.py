@@ -24,7 +24,7 @@ def write_files(folder: pathlib.Path) -> None:
     save_catalog(Catalog(name="toy", task_types=types, workers=workers), folder / "catalog.yaml")
     random = np.random.default_rng(0)
     samples = []
-    for i in range(96):
+    for i in range(240):
         chosen = [str(t) for t in random.permutation(list(VERBS))[: random.integers(1, 4)]]
         samples.append(
             PlanningSample(
@@ -70,7 +70,7 @@ def toy_config(files: pathlib.Path, *, encoder: dict[str, Any] | None = None, **
         "training": {
             "phase1_supervised": {
                 "batch_size": 8,
-                "num_epochs": 16,
+                "num_epochs": 7,
                 "learning_rate": 0.01,
                 "encoder_learning_rate": 0.01,
                 "early_stop_patience": None,
