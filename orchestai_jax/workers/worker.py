@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +11,17 @@ from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
 
 
 class WorkerError(RuntimeError):
-    """A worker could not do its task. The message is one line that names the cause."""
+    """A worker could not do its task. The message is one line that names the cause.
+
+    Attributes:
+        retryable: the same call may well succeed later: the service was busy, unreachable, or broke off its answer.
+        retry_after_s: seconds that the service asked to be left alone for, None where it asked for nothing.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, retry_after_s: float | None = None):
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,11 +48,14 @@ class WorkerContext:
         root: files are read inside this folder only.
         output_folder: files are written here; a folder inside `root` (made where it is missing).
         task_id: becomes a part of the names of output files.
+        on_chunk: is told each piece of the output's text as it comes, on the event loop's thread; None where nobody
+            listens. A task that is tried again tells its text again from the start.
     """
 
     root: Path
     output_folder: Path
     task_id: str
+    on_chunk: Callable[[str], None] | None = None
 
 
 @runtime_checkable
