@@ -28,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "plugins"))
 import expected_skips
 import shape_checks
 
-shape_checks.install("orchestai_jax.nn")
+shape_checks.install("orchestai_jax")
 
 
 def pytest_configure(config):

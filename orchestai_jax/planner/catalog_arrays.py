@@ -86,9 +86,9 @@ class PlanStatistics:
 class CatalogArrays:
     """A catalog of T task types and W workers (at least one row, which nobody can choose, where there are none).
 
-    M is the most workers that any task type has (at least 1). Invariants: `known` lies in [0, K), or is K + 1 for a
-    type not seen in training; `worker_known` likewise; `neighbours` is padded with T, `able` with W; `descriptions`
-    rows have unit norm.
+    M is the most workers that any task type has (at least 1), L the most links out of any. Invariants: `known`
+    lies in [0, K), or is K + 1 for a type not seen in training; `worker_known` likewise; `neighbours` is padded with T,
+    `able` with W; `descriptions` rows have unit norm.
     """
 
     descriptions: Float[Array, "T D"]
@@ -97,7 +97,7 @@ class CatalogArrays:
     """log(1 + count), see PlanStatistics."""
     edges: Float[Array, "K2 K2"]
     """log(1 + count), see PlanStatistics."""
-    neighbours: Int[Array, "T M"]
+    neighbours: Int[Array, "T L"]
     produces: Bool[Array, "T P"]
     accepts: Bool[Array, "T P"]
     workers: Float[Array, "W D"]

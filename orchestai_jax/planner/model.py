@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -196,8 +197,8 @@ def build_structure(spec: ModelSpec) -> tuple[nnx.GraphDef, dict[str, jax.ShapeD
     return graphdef, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
 
 
-def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, Parameters]:
-    """The network's structure, and its parameters by dotted path."""
+def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, dict[str, Any]]:
+    """The network's structure, and its parameters by dotted path (shapes where the network has no arrays)."""
     graphdef, state = nnx.split(model, nnx.Param)
     flat = {".".join(map(str, path)): variable.get_value() for path, variable in nnx.to_flat_state(state)}
     return graphdef, flat

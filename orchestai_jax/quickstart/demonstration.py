@@ -38,7 +38,7 @@ SCRATCH_ENCODER = {"weights": "none", "hidden_size": 192, "num_layers": 3, "num_
 class QuickstartSettings:
     """How much of everything. The defaults are meant for some minutes on 2 cores."""
 
-    train: int = 3200
+    train: int = 2800
     """Samples to train on."""
     validation: int = 200
     held_out: int = 250
