@@ -14,9 +14,21 @@ from orchestai_jax.workflow.catalog import (
     types_fit,
 )
 from orchestai_jax.workflow.catalog_file import CATALOG_FORMATS, catalog_json_schema, load_catalog, save_catalog
+from orchestai_jax.workflow.catalog_merging import merge_catalogs
+from orchestai_jax.workflow.connections import (
+    Connection,
+    Distribution,
+    EntryPointConnection,
+    HuggingFaceConnection,
+    McpConnection,
+    OpenAIConnection,
+    SimulatedConnection,
+    WebConnection,
+)
 from orchestai_jax.workflow.faults import Fault, WorkflowError
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
 from orchestai_jax.workflow.pictures import to_mermaid, to_svg, to_text
+from orchestai_jax.workflow.prices import Prices, Usage
 from orchestai_jax.workflow.record import (
     RecordError,
     RunRecord,
@@ -35,17 +47,27 @@ __all__ = [
     "Argument",
     "Catalog",
     "CatalogError",
+    "Connection",
+    "Distribution",
+    "EntryPointConnection",
     "Fault",
+    "HuggingFaceConnection",
     "Link",
+    "McpConnection",
+    "OpenAIConnection",
     "Parameter",
     "Port",
+    "Prices",
     "RecordError",
     "Reference",
     "RunRecord",
+    "SimulatedConnection",
     "Task",
     "TaskRun",
     "TaskType",
+    "Usage",
     "Value",
+    "WebConnection",
     "WorkerLimits",
     "WorkerSpec",
     "Workflow",
@@ -59,6 +81,7 @@ __all__ = [
     "load_catalog",
     "load_workflow",
     "may_fill",
+    "merge_catalogs",
     "predecessors",
     "read_records",
     "save_catalog",

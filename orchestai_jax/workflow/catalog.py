@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from orchestai_jax.workflow._field_errors import one_line
+from orchestai_jax.workflow.connections import Connection
 
 ANY = "any"
 """The type that fits every other type."""
@@ -110,6 +111,8 @@ class WorkerSpec(_Frozen):
     quality: float = Field(default=1.0, ge=0, le=1)
     """Expected share of calls whose result is accepted."""
     limits: WorkerLimits = WorkerLimits()
+    connection: Connection | None = None
+    """How it is reached; none for a local tool."""
 
 
 class Link(_Frozen):
