@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.plan_limits import BudgetOption, DeadlineOption, LeastSuccessOption, keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
     GraphOption,
@@ -36,6 +37,9 @@ def plan(
     catalog: CatalogOption = None,
     graph: GraphOption = None,
     prefer: PreferOption = None,
+    deadline: DeadlineOption = None,
+    budget: BudgetOption = None,
+    least_success: LeastSuccessOption = None,
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
@@ -46,6 +50,7 @@ def plan(
     Examples:
       orchestai plan "summarize notes.txt and list its keywords" --planner runs/quickstart/planner
       orchestai plan "make photo.png gray" --planner runs/quickstart/planner --prefer fast --json > plan.json
+      orchestai plan "blur photo.png, find its palette" --planner runs/quickstart/planner --deadline 2
       echo "convert song.wav" | orchestai plan - --planner runs/quickstart/planner --svg plan.svg
     """
     if as_json + mermaid + (svg is not None) > 1:
@@ -55,6 +60,7 @@ def plan(
     opened = open_planner(planner)
     workflow = opened.plan(instruction, catalog=chosen, preference=preference)
     planned_over = chosen if chosen is not None else opened.catalog
+    workflow = keep_to_limits(workflow, planned_over, deadline, budget, least_success)
     if as_json:
         typer.echo(workflow_json(workflow))
     elif mermaid:

@@ -100,3 +100,31 @@ def test_control_characters_do_not_reach_the_terminal(command):
     assert "\x07" not in out
     assert "[red]c" in out
     assert json.loads(command("plan", "a\x1b", *PLANNER, "--json").stdout)["instruction"] == "a\x1b"
+
+
+def test_limits_choose_the_workers_of_all_tasks_together(command, tmp_path):
+    (tmp_path / "catalog.yaml").write_text(
+        """
+task_types: [{id: summarize_text, outputs: [{name: text, type: text}]}, {id: extract_keywords}, {id: text_statistics}]
+workers:
+  - {id: slow, task_types: [summarize_text, extract_keywords, text_statistics], cost: 1, latency: 4, quality: 0.9}
+  - {id: quick, task_types: [summarize_text, extract_keywords, text_statistics], cost: 3, latency: 1, quality: 0.8}
+"""
+    )
+
+    def chosen(*limits):
+        shown = command("plan", "x", *PLANNER, "--catalog", str(tmp_path / "catalog.yaml"), *limits, "--json").stdout
+        plan = json.loads(shown)
+        return [task["worker"] for task in plan["tasks"]], plan["notes"][-1]
+
+    # t1 then t2; t3 stands alone: it may be slow whatever the others must be
+    workers, note = chosen("--deadline", "6")
+    assert sorted(workers[:2]) == ["quick", "slow"]
+    assert workers[2] == "slow"
+    assert "$5, 5 s on the critical path, success 0.65" in note
+    assert chosen("--budget", "9")[0] == ["quick", "quick", "quick"]
+    assert chosen("--least-success", "0.72")[0] == ["slow", "slow", "slow"]
+    where = ("plan", "x", *PLANNER, "--catalog", str(tmp_path / "catalog.yaml"))
+    assert "the fastest workers take 2 s, the deadline is 1 s" in command.error(*where, "--deadline", "1")
+    assert "least_success is 2" in command.error(*where, "--least-success", "2")
+    assert "deadline is nan" in command.error(*where, "--deadline", "nan")
