@@ -213,3 +213,11 @@ def test_from_a_catalog_and_back_into_the_workflow():
     assert sorted(t.worker for t in with_workers(workflow, found.workers).tasks) == ["cheap", "quick"]
     with pytest.raises(WorkflowError, match="t1"):
         with_workers(workflow, {"t0": "cheap"})
+
+
+def test_of_choices_that_cost_the_same_the_faster_one():
+    options = [[Estimate(0.9, 1, 9), Estimate(0.8, 1, 2)], [Estimate(1, 3, 4), Estimate(0.9, 1, 4)]]
+    found = assign_workers(workflow_of([(0, 1)], 2), estimates_of(options))
+    assert (found.cost, found.latency) == (2, 6)
+    found = assign_workers(workflow_of([(0, 1)], 2), estimates_of(options), minimise="latency")
+    assert (found.cost, found.latency) == (2, 6)
