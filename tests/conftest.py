@@ -29,6 +29,7 @@ import expected_skips
 import shape_checks
 
 shape_checks.install("orchestai_jax")
+shape_checks.install("orchestai_kernels")
 
 
 def pytest_configure(config):

@@ -1,0 +1,5 @@
+"""Kernels for small and ternary transformers: array types, and operations of one definition and several implementations.
+
+A library of its own: it imports nothing of `orchestai_jax`. `orchestai_kernels.arrays` holds the packed array types,
+each operation is a package named for it.
+"""
