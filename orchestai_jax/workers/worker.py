@@ -50,12 +50,17 @@ class WorkerContext:
         task_id: becomes a part of the names of output files.
         on_chunk: is told each piece of the output's text as it comes, on the event loop's thread; None where nobody
             listens. A task that is tried again tells its text again from the start.
+        idempotency_key: the same at every attempt of this task, also after its run was killed and resumed: a service
+            that is sent it can tell a repeated call from a new one. Empty outside a run.
+        attempt: 1 at the task's first call, one more at each further one, of whichever worker.
     """
 
     root: Path
     output_folder: Path
     task_id: str
     on_chunk: Callable[[str], None] | None = None
+    idempotency_key: str = ""
+    attempt: int = 1
 
 
 @runtime_checkable
