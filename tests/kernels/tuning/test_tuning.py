@@ -1,0 +1,108 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from orchestai_kernels import records
+from orchestai_kernels.dispatch import OPS, ConfigSpace, Implementation, Op, overridden
+from orchestai_kernels.shapes import NamedShape, TransformerSize
+from orchestai_kernels.tuning import SearchPolicy, bench, measure, tune
+
+QUICK = SearchPolicy(repeats=3, sample_seconds=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turns:
+    turns: int
+
+
+def _turning(x, *, config):
+    if config.turns == 3:
+        raise NotImplementedError("not three")
+    return jax.lax.fori_loop(0, config.turns, lambda _, y: jnp.sin(y @ y), x)
+
+
+@pytest.fixture
+def op(tmp_path):
+    source = tmp_path / "kernel.py"
+    source.write_text("one = 1\n")
+    configs = ConfigSpace(Turns, heuristic=lambda x: Turns(2), candidates=lambda x: tuple(map(Turns, (1, 3, 2000))))
+    made = Op(
+        "turning",
+        key=lambda x: f"n{x.shape[0]}",
+        implementations=[
+            Implementation("loop", run=_turning, configs=configs, sources=(source,)),
+            Implementation("elsewhere", run=_turning, platforms=("tpu",), sources=(source,)),
+        ],
+    )
+    made.source = source  # pyright: ignore[reportAttributeAccessIssue]
+    yield made
+    OPS.pop("turning")
+
+
+SHAPES = {
+    "small": NamedShape((jax.ShapeDtypeStruct((8, 8), jnp.float32),)),
+    "trained": NamedShape((jax.ShapeDtypeStruct((4, 4), jnp.float32),), gradient=True),
+    "tpu": NamedShape((jax.ShapeDtypeStruct((9, 9), jnp.float32),), platforms=("tpu",)),
+}
+
+
+def test_a_record_holds_every_trial_and_decides(op, tmp_path):
+    seen = []
+    entries = tune(op, SHAPES, folder=tmp_path, policy=QUICK, progress=lambda name, entry: seen.append(name))
+    assert seen == ["small", "trained"]
+    assert {name: entry.key for name, entry in entries.items()} == {"small": "n8", "trained": "n4"}
+    small, trained = entries["small"], entries["trained"]
+    assert [timing.config for timing in small.timings] == [{"turns": 1}, {"turns": 3}, {"turns": 2000}]
+    assert [len(timing.seconds) for timing in small.timings] == [3, 0, 3]
+    assert small.timings[1].error == "NotImplementedError: not three"
+    assert small.ranked()[0].config == {"turns": 1}
+    assert small.jax_version == jax.__version__
+    assert small.sources == {"loop": op.implementations["loop"].source_hash()}
+    assert "gradient" in trained.example
+    # fori_loop with a fixed count has a gradient; a trial that cannot be compiled is told, not dropped
+    assert records.read_record(records.record_path(tmp_path, records.device_name(), "turning")) == {
+        "n4": trained,
+        "n8": small,
+    }
+    with overridden(records=tmp_path):
+        assert op.choose(jnp.ones((8, 8))).config == Turns(1)
+
+
+def test_tuning_again_keeps_other_keys_that_still_hold_and_drops_the_rest(op, tmp_path):
+    path = records.record_path(tmp_path, records.device_name(), "turning")
+    tune(op, {"small": SHAPES["small"]}, folder=tmp_path, policy=QUICK)
+    tune(op, {"trained": SHAPES["trained"]}, folder=tmp_path, policy=QUICK)
+    assert set(records.read_record(path)) == {"n4", "n8"}
+    op.source.write_text("one = 2\n")
+    tune(op, {"trained": SHAPES["trained"]}, folder=tmp_path, policy=QUICK)
+    assert set(records.read_record(path)) == {"n4"}
+
+
+def test_bench_reports_each_implementation_and_marks_the_chosen(op, tmp_path):
+    with overridden(records=tmp_path):
+        rows = bench(op, SHAPES, QUICK)
+    assert [(row.shape, row.implementation, row.chosen, row.note) for row in rows] == [
+        ("small", "elsewhere", False, "runs on tpu, not on cpu"),
+        ("small", "loop", True, None),
+        ("trained", "elsewhere", False, "runs on tpu, not on cpu"),
+        ("trained", "loop", True, None),
+    ]
+    assert rows[1].config == {"turns": 2}
+    assert len(rows[1].seconds) == 3
+
+
+def test_nothing_to_measure_and_nothing_that_ran_are_errors(op):
+    with pytest.raises(ValueError, match="nothing to measure"):
+        measure(op, [], SHAPES["small"].args, {})
+    with pytest.raises(RuntimeError, match="not three"):
+        measure(op, [(op.implementations["loop"], Turns(3))], SHAPES["small"].args, {}, policy=QUICK)
+
+
+def test_policy_and_sizes_are_checked():
+    with pytest.raises(ValueError, match="at least 1"):
+        SearchPolicy(repeats=0)
+    with pytest.raises(ValueError, match="kv_heads must divide heads: 3 does not divide 4"):
+        TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=3, head_dim=2, positions=8)
+    with pytest.raises(ValueError, match="positions must be at least 1, got 0"):
+        TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=2, head_dim=2, positions=0)
