@@ -53,7 +53,7 @@ class BinaryArray:
 def binarize(
     weights: Float[Array | np.ndarray, "*batch rows columns"],
 ) -> tuple[Int8[Array, "*batch rows columns"], Float32[Array, "*batch"]]:
-    """(b, beta): beta = mean|W| of each matrix, b = 1 where W is above its mean, else -1 (Wang et al. 2023, eq. 1 to 3)."""
+    """(b, beta): beta = mean|W| of each matrix; b = 1 above the mean of W, else -1 (Wang et al. 2023, eq. 1-3)."""
     weights = jnp.asarray(weights, jnp.float32)
     mean = jnp.mean(weights, axis=(-2, -1), keepdims=True)
     return jnp.where(weights > mean, 1, -1).astype(jnp.int8), jnp.mean(jnp.abs(weights), axis=(-2, -1))

@@ -40,6 +40,16 @@ class Int8Array:
         """Bytes that values and scale take."""
         return self.values.nbytes + self.scale.nbytes
 
+    def integers(self) -> Int8[Array, "*batch rows columns"]:
+        """The integers without the scale."""
+        return self.values
+
+    def row_scale(self) -> Float32[Array, "*batch rows"]:
+        """The scale of each row. Raises ValueError where a row has several."""
+        if self.block is not None:
+            raise ValueError(f"block must be None for one scale a row, got {self.block}")
+        return self.scale
+
     def validate(self) -> Int8Array:
         """Return itself; raise ValueError that names both values where an invariant does not hold.
 

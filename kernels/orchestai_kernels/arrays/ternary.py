@@ -64,6 +64,10 @@ class TernaryArray:
             return self.scale
         return jnp.broadcast_to(self.scale[..., None], (*self.scale.shape, self.matrix_shape[0]))
 
+    def integers(self) -> Int8[Array, "*batch rows columns"]:
+        """The values -1, 0 and 1 without the scale."""
+        return unpack_ternary(self)
+
     def validate(self) -> TernaryArray:
         """Return itself; raise ValueError that names both values where an invariant does not hold.
 
