@@ -1,0 +1,59 @@
+"""`ternary_matmul`: the public function, and which implementation of it runs."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.dispatch import Implementation, Op, bucket
+from orchestai_kernels.straight_through import straight_through
+from orchestai_kernels.ternary_matmul.reference import MOST_COLUMNS, reference
+
+_HERE = pathlib.Path(__file__).parent
+
+
+def ternary_matmul(
+    x: Float[Array, "*batch columns"], weight: TernaryArray, *, implementation: str = "auto", config: Any = None
+) -> Float[Array, "*batch rows"]:
+    """y = x Wᵀ with the activations quantised to int8, one scale a token, and W ternary (BitNet b1.58).
+
+    a = max(max|x|, 1e-5) over a token's features, s = 127 / a, q = round(x · s); the sums of q · t are exact in int32,
+    whichever implementation runs; y = sum / s · weight scale in float32, rounded once to x's dtype. A token with a NaN
+    or an infinity gives NaN in all its outputs. Gradient: straight through to x; none to the packed weight.
+
+    Stacked weights (leading axes) go through `jax.vmap` or `jax.lax.scan`. `implementation` is `auto` or a name of
+    `TERNARY_MATMUL.implementations`; `config` belongs to the named one.
+
+    Raises ValueError where the columns of x and weight differ, for stacked weights, and for more than 16,909,320
+    columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
+    """
+    rows, columns = weight.matrix_shape
+    if weight.batch_shape:
+        raise ValueError(f"weight must be one matrix, got leading axes {weight.batch_shape}: use jax.vmap over them")
+    if x.ndim < 1 or x.shape[-1] != columns:
+        raise ValueError(
+            f"x's last axis must be the weight's {columns} columns, got x {x.shape}, weight {weight.shape}"
+        )
+    if columns > MOST_COLUMNS:
+        raise ValueError(f"weight must have at most {MOST_COLUMNS} columns, got {columns}")
+    batch = x.shape[:-1]
+    tokens = x.reshape(math.prod(batch), columns)
+    y: Array = straight_through(TERNARY_MATMUL, implementation, config, tokens, weight)
+    return y.reshape(*batch, rows)
+
+
+def _key(x: Array, weight: TernaryArray) -> str:
+    rows, columns = weight.matrix_shape
+    return f"m{bucket(x.shape[0])} n{rows} k{columns} {x.dtype}"
+
+
+TERNARY_MATMUL = Op(
+    "ternary_matmul",
+    key=_key,
+    implementations=[Implementation("reference", run=reference, sources=(_HERE / "reference.py",))],
+)
+"""The op with its implementations, in the order in which `auto` tries them."""
