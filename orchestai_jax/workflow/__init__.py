@@ -29,14 +29,8 @@ from orchestai_jax.workflow.faults import Fault, WorkflowError
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
 from orchestai_jax.workflow.pictures import to_mermaid, to_svg, to_text
 from orchestai_jax.workflow.prices import Prices, Usage
-from orchestai_jax.workflow.record import (
-    RecordError,
-    RunRecord,
-    TaskRun,
-    append_record,
-    read_records,
-    training_example,
-)
+from orchestai_jax.workflow.record import Attempt, RecordError, RunRecord, TaskRun, training_example
+from orchestai_jax.workflow.record_file import append_record, latest_records, read_records, record_files
 from orchestai_jax.workflow.validation import check_workflow, may_fill, validate_workflow
 from orchestai_jax.workflow.workflow import Argument, Reference, Task, Value, Workflow
 from orchestai_jax.workflow.workflow_file import load_workflow, save_workflow, workflow_json_schema
@@ -45,6 +39,7 @@ __all__ = [
     "ANY",
     "CATALOG_FORMATS",
     "Argument",
+    "Attempt",
     "Catalog",
     "CatalogError",
     "Connection",
@@ -77,6 +72,7 @@ __all__ = [
     "check_workflow",
     "critical_path",
     "describe",
+    "latest_records",
     "levels",
     "load_catalog",
     "load_workflow",
@@ -84,6 +80,7 @@ __all__ = [
     "merge_catalogs",
     "predecessors",
     "read_records",
+    "record_files",
     "save_catalog",
     "save_workflow",
     "to_mermaid",

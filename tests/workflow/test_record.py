@@ -117,7 +117,7 @@ def test_appending_moves_a_torn_line_away(tmp_path, record, torn, caplog):
         (b"{torn", "not JSON"),
         (b"\xff\xfe", "not UTF-8"),
         (b"[1]", "list"),
-        (b'{"schema_version": 2}', "schema_version is 2"),
+        (b'{"schema_version": 3}', "schema_version is 3"),
         (b'{"run_id": "x", "workflow": {}, "status": "won"}', "status"),
         (b'{"run_id": "x", "workflow": {"tasks": [{"id": 3}]}, "status": "failed"}', r"workflow.tasks\[0\].id"),
         (b'{"run_id": "x", "workflow": {}, "status": "failed", "colour": 1}', "colour"),

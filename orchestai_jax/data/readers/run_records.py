@@ -15,6 +15,7 @@ from orchestai_jax.workflow import (
     RunRecord,
     Value,
     WorkflowError,
+    latest_records,
     read_records,
     topological_order,
     training_example,
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 def read_run_records(path: str | os.PathLike[str], catalog: Catalog | None = None) -> list[PlanningSample]:
-    """Reads run records (JSON lines), one sample a run; failed runs too, their `rewards` say so.
+    """Reads run records (JSON lines), one sample a run; failed runs too, their `rewards` say so; of a run that
+    was resumed the last record.
 
     Workers are those that did the tasks (those planned where a task never ran). A task's complexity is its time as a
     share of the slowest task type's mean time in the file, at most 1; a task that did not succeed counts with its
@@ -41,6 +43,7 @@ def read_run_records(path: str | os.PathLike[str], catalog: Catalog | None = Non
         raise DataError(str(error)) from error
     for problem in problems:
         _log.warning("%s", problem)
+    records = latest_records(records)
     if not records:
         raise DataError(f"{path}: holds no run record")
     means = _mean_durations(records)
