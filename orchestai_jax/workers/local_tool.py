@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestai_jax.workers.arguments import check_arguments
+from orchestai_jax.workers.health import Health
 from orchestai_jax.workers.paths import locate, output_name, resolve_inside, write_output
 from orchestai_jax.workers.worker import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
+from orchestai_jax.workflow.connections import Connection
 
 PRICE_PER_CORE_SECOND = 3e-5
 """US dollars for a second of one core: about what serverless functions charge for a core with its memory (2025)."""
@@ -30,12 +32,13 @@ TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".log", ".csv", "
 
 @dataclasses.dataclass(frozen=True)
 class ToolCall:
-    """What a tool function gets: its checked arguments and the folder to write to."""
+    """What a tool function gets: its checked arguments, the folder to write to, and what it may reach."""
 
     task_type: TaskType
     arguments: Mapping[str, Any]
     context: WorkerContext
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    connection: Connection | None = None
 
     def file(self, name: str) -> Path:
         """The existing file inside the root that the input names."""
@@ -142,12 +145,17 @@ class LocalTool:
         if task_type.id not in self.spec.task_types:
             can = ", ".join(self.spec.task_types)
             raise WorkerError(f"worker {self.spec.id} cannot do {task_type.id}; it does {can}")
-        call = ToolCall(task_type, check_arguments(task_type, arguments), context)
+        call = ToolCall(task_type, check_arguments(task_type, arguments), context, connection=self.spec.connection)
         try:
             return await asyncio.to_thread(self._run, call)
         except asyncio.CancelledError:
             call.cancelled.set()
             raise
+
+    async def check(self) -> Health:
+        """Whether the libraries that the tool needs are here."""
+        await asyncio.to_thread(self.load)
+        return Health(True, "ready")
 
     def load(self) -> ToolFunction:
         """The function behind the tool.

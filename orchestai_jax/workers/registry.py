@@ -63,7 +63,22 @@ TOOLS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "file_tools": {"zip_files": ("deflate",), "checksum_file": ("hashlib",)},
 }
-"""Module → task type → variants. The function and the worker are called `<task type>_<variant>`."""
+"""Module → task type → variants. The function and the worker are called `<task type>_<variant>`.
+
+These are the tools of the quickstart's catalog, whose figures are measured."""
+
+EXTENDED_TOOLS: dict[str, dict[str, tuple[str, ...]]] = {
+    "text_patterns": {"extract_matches": ("regex",), "html_to_text": ("parser",)},
+    "table_tools": {"table_to_markdown": ("pipes",)},
+    "file_tools": {
+        "read_file": ("text",),
+        "write_file": ("text",),
+        "list_archive": ("zip",),
+        "unpack_file": ("zip",),
+    },
+    "web_tools": {"fetch_url": ("http",)},
+}
+"""The same for the tools of the extended catalog (`extended_catalog.yaml`)."""
 
 
 def local_workers(catalog: Catalog | None = None) -> dict[str, Worker]:
@@ -74,7 +89,7 @@ def local_workers(catalog: Catalog | None = None) -> dict[str, Worker]:
     """
     listed = None if catalog is None else {worker.id: worker for worker in catalog.workers}
     workers: dict[str, Worker] = {}
-    for module, task_types in TOOLS.items():
+    for module, task_types in (*TOOLS.items(), *EXTENDED_TOOLS.items()):
         for task_type, variants in task_types.items():
             for variant in variants:
                 name = f"{task_type}_{variant}"

@@ -1,7 +1,8 @@
-"""Tools on one table: filter, sort, select, convert, remove duplicates."""
+"""Tools on one table: filter, sort, select, convert, remove duplicates, write as Markdown."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def deduplicate_table_polars(call: ToolCall) -> dict[str, Any]:
     frame = read_table(path)
     subset = [find_column(frame.columns, call.string("column"))] if call.given("column") else None
     return _write(call, path, frame.unique(subset, keep="first", maintain_order=True))
+
+
+def table_to_markdown_pipes(call: ToolCall) -> dict[str, Any]:
+    """The first rows as a Markdown table; pipes and line breaks within cells are kept from breaking it."""
+    frame = read_table(call.file("table")).head(call.integer("rows", 1, 10_000))
+    cells = [frame.columns, ["---"] * frame.width, *map(list, frame.cast(pl.String).fill_null("").rows())]
+    lines = (
+        "| " + " | ".join(re.sub(r"\s*[\r\n]+\s*", " ", c).replace("|", r"\|") for c in row) + " |" for row in cells
+    )
+    return {"text": call.write_text(".md", "\n".join(lines) + "\n")}
 
 
 def _write(call: ToolCall, source: Path, frame: pl.DataFrame) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 import asyncio
 import pathlib
+import sys
+import zipfile
 
 import pytest
 from PIL import Image
 
 from orchestai_jax.quickstart import load_embedded_catalog, write_sample_files
-from orchestai_jax.workers import WorkerContext, local_workers
+from orchestai_jax.workers import WorkerContext, load_bundled_catalog, local_workers
+from orchestai_jax.workflow import merge_catalogs
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for loopback_server
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +23,17 @@ def samples(tmp_path_factory) -> pathlib.Path:
     for name in ("photo", "photo_noisy"):
         with Image.open(folder / f"{name}.png") as image:  # the house and a piece of sky: quick to work on
             image.crop((80, 180, 280, 330)).save(folder / f"{name.replace('photo', 'small')}.png")
+    with zipfile.ZipFile(folder / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(folder / "sales.csv", "data/sales.csv")
+        archive.writestr("data/", b"")
+        archive.writestr("notes.txt", "a note")
+    (folder / "page.html").write_text("<title>Trains</title><script>x</script><p>Night &amp; day<br>on rails", "utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
 def catalog():
-    return load_embedded_catalog()
+    return merge_catalogs(load_embedded_catalog(), load_bundled_catalog("extended_tools"))
 
 
 @pytest.fixture(scope="session")
