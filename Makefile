@@ -8,7 +8,7 @@ ROOT   := $(CURDIR)
 # WHEEL=1 tests the built wheel, as CI does; otherwise the working tree is installed in place.
 WHEEL ?= $(if $(CI),1,)
 PYTEST_ARGS ?=
-TEST_EXTRAS := tools,experiments,parity,test
+TEST_EXTRAS := tools,openai,huggingface,mcp,experiments,parity,test
 
 .PHONY: help quickstart test test-all check format lock clean
 
