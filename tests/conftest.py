@@ -32,6 +32,15 @@ shape_checks.install("orchestai_jax")
 shape_checks.install("orchestai_kernels")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache_folder(tmp_path_factory):
+    """Tests keep vectors of descriptions in a folder of their own, not in the user's."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
 def pytest_configure(config):
     expected_skips.register(config)
 

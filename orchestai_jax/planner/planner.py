@@ -19,9 +19,10 @@ from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
 from orchestai_jax.planner.decoding import DecodedPlans, decode, decode_given
 from orchestai_jax.planner.description_vectors import catalog_vectors
-from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters
+from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters, partition
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
+from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
 from orchestai_jax.workflow import Catalog, Workflow
 
 _BUCKET = 16
@@ -150,6 +151,12 @@ class Planner:
         probabilities = np.asarray(decoded.edge_probabilities[0])
         return drawn_edges(probabilities, self.spec.planner.graph_generator.threshold)
 
+    @functools.cached_property
+    def vector_cache(self) -> VectorCache | None:
+        """Keeps vectors of descriptions on disk; set it to None to encode them anew in every process."""
+        frozen = partition(self._parameters, self.spec)["frozen"]
+        return VectorCache(fingerprint(frozen, self._tokenizer.json))
+
     @property
     def _max_tokens(self) -> int:
         return min(self.spec.planner.encoder.max_tokens, self.spec.encoder.max_positions)
@@ -157,7 +164,9 @@ class Planner:
     def _arrays(self, catalog: Catalog) -> CatalogArrays:
         bound = self._bound.pop(id(catalog), None)
         if bound is None:
-            vectors = catalog_vectors(self._graphdef, self._parameters, self._tokenizer, catalog, self.progress)
+            vectors = catalog_vectors(
+                self._graphdef, self._parameters, self._tokenizer, catalog, self.progress, self.vector_cache
+            )
             bound = _Bound(catalog, build_catalog_arrays(catalog, vectors, self._statistics))
         self._bound[id(catalog)] = bound
         if len(self._bound) > _KEPT_CATALOGS:

@@ -81,7 +81,8 @@ def _numbered_catalog(size, **more):
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-def test_catalogs_never_seen(planner, size):
+def test_catalogs_never_seen(planner, size, monkeypatch):
+    monkeypatch.setitem(planner.__dict__, "vector_cache", None)  # so that all are encoded here
     catalog = _numbered_catalog(size)
     told = []
     planner.progress = lambda done, total: told.append((done, total))
