@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import collections
+import contextlib
 import datetime
-import logging
+import os
 import pathlib
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from orchestai_jax.config import Preference
-from orchestai_jax.execution.events import Event, EventKind
-from orchestai_jax.execution.limits import Slots, worker_limits
+from orchestai_jax.execution._run import Run
+from orchestai_jax.execution.events import Event
+from orchestai_jax.execution.gates import Gates
+from orchestai_jax.execution.journal import FileJournal, Journal, JournalState
+from orchestai_jax.execution.order import RunOrder
+from orchestai_jax.execution.policies import RunPolicies
 from orchestai_jax.execution.preflight import check_run
-from orchestai_jax.execution.values import BadValueError, check_output, resolve_arguments
-from orchestai_jax.workers import Output, Worker, WorkerContext, WorkerError
-from orchestai_jax.workflow import Catalog, RunRecord, Task, TaskRun, Workflow, predecessors
-
-_log = logging.getLogger(__name__)
-
-TaskStatus = Literal["succeeded", "failed", "skipped", "cancelled"]
-
-_EVENT_OF: dict[TaskStatus, EventKind] = {
-    "succeeded": "finished",
-    "failed": "failed",
-    "skipped": "skipped",
-    "cancelled": "cancelled",
-}
+from orchestai_jax.execution.tracing import Tracer
+from orchestai_jax.workers import Worker
+from orchestai_jax.workflow import Catalog, RunRecord, TaskRun, Workflow, append_record
 
 
 async def execute(
@@ -40,19 +31,25 @@ async def execute(
     root: str | pathlib.Path,
     output_folder: str | pathlib.Path,
     max_concurrency: int = 4,
+    policies: RunPolicies | None = None,
     on_event: Callable[[Event], None] | None = None,
+    journal: Journal | str | pathlib.Path | None = None,
+    records: str | pathlib.Path | None = None,
+    gates: Gates | None = None,
+    tracer: Tracer | None = None,
     planner_info: Mapping[str, Any] | None = None,
     preference: Preference | None = None,
     run_id: str | None = None,
 ) -> RunRecord:
     """Run a workflow to its end and return the record of it.
 
-    A failed task is terminal: what depends on it is skipped with the cause, what does not goes on. The run has
-    `succeeded` when every task has, is `partial` when only some have, else it has `failed`.
+    A task whose worker fails is tried again and by others as `policies` say. When nobody can do it, that is final: what
+    depends on it is skipped with the cause, what does not goes on. The run has `succeeded` when every task has, is
+    `partial` when only some have, else it has `failed`.
 
-    Cancelling (Ctrl-C under `asyncio.run`, or `Task.cancel`) stops the workers, keeps the results that are there and
-    tells `on_event` `ended` with the record, status `cancelled`; then the `CancelledError` goes on to the caller. A
-    tool in a thread cannot be stopped: its result is dropped, and the thread ends with its call.
+    Cancelling (Ctrl-C under `asyncio.run`, or `Task.cancel`) stops the workers, keeps the results that are there,
+    writes the record and tells `on_event` `ended` with it, status `cancelled`; then the `CancelledError` goes on to the
+    caller. A tool in a thread cannot be stopped: its result is dropped, and the thread ends with its call.
 
     Args:
         workflow: the plan; every task has its worker.
@@ -63,59 +60,186 @@ async def execute(
             it is made where missing.
         max_concurrency: how many tasks may run at once, at least 1; the limits of each worker hold beside it. Tools
             that run in threads take them from the event loop's default executor, which bounds them too.
+        policies: retries, time limits, rates, breakers, other workers, budget; the defaults where not given.
         on_event: is told every change of state, in order, on the event loop's thread: it should be quick. An error of
             its own stops the run like a cancellation and is raised after `ended`.
+        journal: a folder, in which the run keeps what it has done in `RUN_ID.jsonl`, so that `resume` can go on after a
+            kill; the file is removed when every task has succeeded and the record is written. Or a journal of your
+            own. None = a run that is killed leaves nothing.
+        records: the file that the record is appended to, before `ended` is told; None = none.
+        gates: shared by runs that are to share the workers' limits; None = limits for this run alone.
+        tracer: makes OpenTelemetry spans; None = none.
         planner_info: which planner made the workflow; kept in the record.
-        preference: the balance that the workers were chosen under; kept in the record.
+        preference: the balance that the workers were chosen under; it also ranks those that take over. Kept in the
+            record.
         run_id: the record's id; made from the time where not given.
 
     Raises:
         WorkflowError: the workflow is not valid. Nothing has started.
         RunRefusedError: workers or files are missing, or a folder is out of place. Nothing has started.
-        ValueError: `max_concurrency` is below 1.
+        JournalError: there is a journal of that run id already. Nothing has started.
+        ValueError: `max_concurrency` is below 1. Nothing has started.
+        OSError: the journal or the record could not be written; the run has ended.
         asyncio.CancelledError: the run was cancelled.
     """
-    if max_concurrency < 1:
-        raise ValueError(f"max_concurrency is {max_concurrency}; it must be at least 1")
-    root = pathlib.Path(root).resolve()
-    output_folder = (root / output_folder).resolve()
-    check_run(workflow, catalog, workers, root, output_folder)
-    output_folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(workflow, catalog, workers, root, output_folder, max_concurrency, on_event)
     created = datetime.datetime.now(datetime.UTC)
+    root = pathlib.Path(root).resolve()
+    order = RunOrder(
+        run_id=run_id or new_run_id(created),
+        created=created,
+        workflow=workflow,
+        catalog=catalog,
+        workers=workers,
+        root=root,
+        output_folder=(root / output_folder).resolve(),
+        max_concurrency=max_concurrency,
+        policies=policies or RunPolicies(),
+        planner=planner_info or {},
+        preference=preference,
+        gates=gates,
+    )
+    _check(order)
+    if isinstance(journal, str | os.PathLike):
+        journal = FileJournal.create(journal, order.header())
+    return await _carry_out(order, journal, on_event=on_event, records=records, tracer=tracer)
 
-    def record() -> RunRecord:
-        runs = tuple(run.ended[task.id] for task in workflow.tasks)
-        return RunRecord(
-            run_id=run_id or new_run_id(created),
-            instruction=workflow.instruction,
-            created=created.isoformat(timespec="milliseconds"),
-            planner=dict(planner_info or {}),
-            preference=preference.weights if preference is not None else None,
-            workflow=workflow,
-            tasks=runs,
-            status=_status(runs),
-            duration_s=run.clock(),
-            cost=sum(r.cost for r in runs),
-        )
 
+async def resume(
+    run_id: str,
+    workers: Mapping[str, Worker],
+    *,
+    journal: str | pathlib.Path,
+    on_event: Callable[[Event], None] | None = None,
+    records: str | pathlib.Path | None = None,
+    gates: Gates | None = None,
+    tracer: Tracer | None = None,
+) -> RunRecord:
+    """Go on with a run that was killed or cancelled, or that did not succeed: finished tasks are not run again.
+
+    A task is finished when its output is in the journal. Everything else runs, what failed or was skipped among it,
+    under the limits and policies of the first time; the run's clock goes on from where it stood.
+
+    Args:
+        run_id: the run.
+        workers: worker id to the worker itself.
+        journal: the folder that the run's journal is in.
+        on_event: as in `execute`; it is told `kept` for every task that is finished.
+        records: as in `execute`. The record has the run's id and all its tasks.
+        gates: as in `execute`.
+        tracer: as in `execute`.
+
+    Raises:
+        JournalBusyError: the run is running.
+        JournalError: there is no such journal, or it is damaged.
+        RunRefusedError: workers or files that the rest needs are missing.
+        OSError, asyncio.CancelledError: as in `execute`.
+    """
+    file, state = FileJournal.reopen(journal, run_id)
     try:
-        await run.to_the_end()
+        order = _order_of(state, workers, gates)
+        _check(order)
+        file.write([{"resumed": {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}}])
     except BaseException:
-        try:
-            run.cancel_the_rest()
-        finally:
-            run.tell("ended", record=record())
+        file.close()
         raise
-    whole = record()
-    run.tell("ended", record=whole)
-    return whole
+    return await _carry_out(order, file, on_event=on_event, records=records, tracer=tracer)
 
 
 def new_run_id(at: datetime.datetime | None = None) -> str:
     """An id that sorts by time and never repeats, such as `20250131-120000-1f3a9c`."""
     at = at or datetime.datetime.now(datetime.UTC)
     return f"{at:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def _check(order: RunOrder) -> None:
+    if order.max_concurrency < 1:
+        raise ValueError(f"max_concurrency is {order.max_concurrency}; it must be at least 1")
+    check_run(order.workflow, order.catalog, order.workers, order.root, order.output_folder, order.finished)
+    order.output_folder.mkdir(parents=True, exist_ok=True)
+
+
+def _order_of(state: JournalState, workers: Mapping[str, Worker], gates: Gates | None) -> RunOrder:
+    header = state.header
+    weights = header.preference
+    return RunOrder(
+        run_id=header.run_id,
+        created=datetime.datetime.fromisoformat(header.created),
+        workflow=header.workflow,
+        catalog=header.catalog,
+        workers=workers,
+        root=pathlib.Path(header.root),
+        output_folder=pathlib.Path(header.output_folder),
+        max_concurrency=header.max_concurrency,
+        policies=header.policies,
+        planner=header.planner,
+        preference=None if weights is None else Preference(success=weights[0], cost=weights[1], latency=weights[2]),
+        gates=gates,
+        finished=state.finished,
+        starts=state.starts,
+        clock_s=state.clock_s,
+        resumed=state.resumed + 1,
+    )
+
+
+async def _carry_out(
+    order: RunOrder,
+    journal: Journal | None,
+    *,
+    on_event: Callable[[Event], None] | None,
+    records: str | pathlib.Path | None,
+    tracer: Tracer | None,
+) -> RunRecord:
+    file = journal if isinstance(journal, FileJournal) else None
+    try:
+        run = Run(order, journal=journal, on_event=on_event, tracer=tracer)
+        try:
+            with contextlib.nullcontext() if tracer is None else tracer.run(order):
+                await run.to_the_end()
+        except BaseException:
+            try:
+                run.cancel_the_rest()
+            finally:
+                _end(order, run, file, records)
+            raise
+        return _end(order, run, file, records)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _end(order: RunOrder, run: Run, file: FileJournal | None, records: str | pathlib.Path | None) -> RunRecord:
+    """Write the record, close the journal, tell the listener."""
+    record = _record(order, run)
+    try:
+        if records is not None:
+            append_record(records, record, fsync=False)
+        if file is not None and run.journal_is_whole:
+            if record.status == "succeeded" and records is not None:
+                file.remove()
+            else:
+                file.write([{"over": {"status": record.status, "at_s": record.duration_s}}])
+    finally:
+        run.tell("ended", record=record)
+    return record
+
+
+def _record(order: RunOrder, run: Run) -> RunRecord:
+    runs = run.task_runs
+    return RunRecord(
+        run_id=order.run_id,
+        instruction=order.workflow.instruction,
+        created=order.created.isoformat(timespec="milliseconds"),
+        planner=dict(order.planner),
+        preference=order.preference.weights if order.preference is not None else None,
+        workflow=order.workflow,
+        tasks=runs,
+        status=_status(runs),
+        duration_s=run.clock(),
+        cost=sum(r.cost for r in runs),
+        tokens=sum(r.tokens for r in runs),
+        resumed=order.resumed,
+        settings=order.settings(),
+    )
 
 
 def _status(runs: tuple[TaskRun, ...]) -> Literal["succeeded", "partial", "failed", "cancelled"]:
@@ -125,176 +249,3 @@ def _status(runs: tuple[TaskRun, ...]) -> Literal["succeeded", "partial", "faile
     if statuses == {"succeeded"}:
         return "succeeded"
     return "partial" if "succeeded" in statuses else "failed"
-
-
-class _Run:
-    """The state of one run. All of it is touched on the event loop's thread only."""
-
-    def __init__(
-        self,
-        workflow: Workflow,
-        catalog: Catalog,
-        workers: Mapping[str, Worker],
-        root: pathlib.Path,
-        output_folder: pathlib.Path,
-        max_concurrency: int,
-        on_event: Callable[[Event], None] | None,
-    ) -> None:
-        self.ended: dict[str, TaskRun] = {}
-        """Task id to how it ended; an entry is written once."""
-        self._workflow, self._catalog, self._workers = workflow, catalog, workers
-        self._root, self._output_folder = root, output_folder
-        self._on_event = on_event
-        self._listener_broke = False
-        self._began = time.perf_counter()
-        self._tasks = {task.id: task for task in workflow.tasks}
-        self._outputs: dict[str, Mapping[str, Any]] = {}
-        self._limits = {
-            name: worker_limits(name, catalog, workers) for name in {str(task.worker) for task in workflow.tasks}
-        }
-        self._slots = Slots(max_concurrency, self._limits)
-        self._waits_for = {task.id: set(predecessors(task)) for task in workflow.tasks}
-        self._wakes: dict[str, list[str]] = collections.defaultdict(list)
-        for task_id, producers in self._waits_for.items():
-            for producer in producers:
-                self._wakes[producer].append(task_id)
-
-    def clock(self) -> float:
-        """Seconds since the run began."""
-        return time.perf_counter() - self._began
-
-    def tell(self, kind: EventKind, **what: Any) -> None:
-        """Hand the listener an event. One that has raised is told nothing more but `ended`, which brings the record."""
-        if self._on_event is None or (self._listener_broke and kind != "ended"):
-            return
-        try:
-            self._on_event(Event(kind=kind, at_s=self.clock(), workflow=self._workflow, **what))
-        except BaseException:
-            self._listener_broke = True
-            raise
-
-    async def to_the_end(self) -> None:
-        """Run every task that can run. Raises what the listener raised, or CancelledError."""
-        self.tell("planned")
-        try:
-            async with asyncio.TaskGroup() as group:
-                for task_id in [task_id for task_id, producers in self._waits_for.items() if not producers]:
-                    self._start(group, task_id)
-        except BaseExceptionGroup as errors:
-            # Workers' errors become failed tasks, so what is left is the listener's own (or a fault of this file).
-            raise errors.exceptions[0] from errors.exceptions[0].__cause__
-
-    def cancel_the_rest(self) -> None:
-        """Give every task that has not ended the state `cancelled`, and tell of it when all of them have it."""
-        rest = [task_id for task_id in self._tasks if task_id not in self.ended]
-        for task_id in rest:
-            self._keep(task_id, "cancelled", error="the run was cancelled before this task could end")
-        for task_id in rest:
-            self.tell("cancelled", task=self._tasks[task_id], task_run=self.ended[task_id])
-
-    def _start(self, group: asyncio.TaskGroup, task_id: str) -> None:
-        group.create_task(self._run_task(group, self._tasks[task_id]), name=f"workflow task {task_id}")
-
-    async def _run_task(self, group: asyncio.TaskGroup, task: Task) -> None:
-        async with self._slots.place(str(task.worker)):
-            started = self.clock()
-            self.tell("started", task=task)
-            try:
-                output = await self._call(task)
-            except asyncio.CancelledError:
-                self._end(task.id, "cancelled", started, error="the run was cancelled while this task ran")
-                raise
-            except (WorkerError, BadValueError) as error:
-                self._end(task.id, "failed", started, error=_one_line(str(error)))
-            except Exception as error:  # noqa: BLE001 - any error of a worker ends its task, never the run
-                _log.warning("worker %s broke on task %s", task.worker, task.id, exc_info=True)
-                self._end(task.id, "failed", started, error=_one_line(f"{type(error).__name__}: {error}"))
-            else:
-                self._end(task.id, "succeeded", started, output=output)
-        if _being_cancelled():
-            return  # a worker that finished in spite of being cancelled: its result is kept, nothing new is started
-        if self.ended[task.id].status == "succeeded":
-            self._wake_dependents(group, task.id)
-        else:
-            self._skip_dependents(task.id)
-
-    async def _call(self, task: Task) -> Output:
-        """The checked output of a task's worker, within the worker's time limit."""
-        worker_id, task_type = str(task.worker), self._catalog.task_type(task.task_type)
-        arguments = resolve_arguments(task, self._outputs)
-        context = WorkerContext(root=self._root, output_folder=self._output_folder, task_id=task.id)
-        seconds = self._limits[worker_id].timeout_s
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                output = await self._workers[worker_id].run(task_type, arguments, context)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise WorkerError(f"worker {worker_id} took longer than its limit of {seconds:g} s") from error
-        except asyncio.CancelledError as error:
-            if _being_cancelled():
-                raise
-            # Passed on, this would end the task without a state, and its dependents would wait for ever.
-            raise WorkerError(f"worker {worker_id} cancelled its own work") from error
-        return check_output(output, task_type, self._root)
-
-    def _wake_dependents(self, group: asyncio.TaskGroup, task_id: str) -> None:
-        for dependent in self._wakes[task_id]:
-            self._waits_for[dependent].discard(task_id)
-            if not self._waits_for[dependent]:
-                self._start(group, dependent)
-
-    def _skip_dependents(self, task_id: str) -> None:
-        """End everything that depends on a failed task, near or far. None of it can have started."""
-        cause = f"task {task_id} failed: {self.ended[task_id].error}"
-        todo = collections.deque(self._wakes[task_id])
-        while todo:
-            dependent = todo.popleft()
-            if dependent not in self.ended:
-                self._end(dependent, "skipped", None, error=cause)
-                todo.extend(self._wakes[dependent])
-
-    def _end(self, task_id: str, status: TaskStatus, started: float | None, **how: Any) -> None:
-        """Write a task's final state and tell of it."""
-        self._keep(task_id, status, started, **how)
-        self.tell(_EVENT_OF[status], task=self._tasks[task_id], task_run=self.ended[task_id])
-
-    def _keep(
-        self,
-        task_id: str,
-        status: TaskStatus,
-        started: float | None = None,
-        *,
-        output: Output | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Write a task's only final state. `started` is None for a task that never ran."""
-        if task_id in self.ended:
-            raise RuntimeError(f"task {task_id} has ended as {self.ended[task_id].status} and ends again as {status}")
-        now, task, output = self.clock(), self._tasks[task_id], output or Output(values={})
-        self.ended[task_id] = TaskRun(
-            task=task_id,
-            task_type=task.task_type,
-            worker=task.worker,
-            status=status,
-            started_s=now if started is None else started,
-            duration_s=0.0 if started is None else now - started,
-            cost=output.cost,
-            tokens=output.tokens,
-            error=error,
-            outputs=dict(output.values),
-        )
-        self._outputs[task_id] = output.values
-
-
-def _being_cancelled() -> bool:
-    """Whether somebody asked the current asyncio task to stop."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0
-
-
-def _one_line(message: str, at_most: int = 500) -> str:
-    """A message on one line, not too long for a terminal or a record."""
-    line = " ".join(message.split()) or "no reason was given"
-    return line if len(line) <= at_most else line[: at_most - 3] + "..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from orchestai_jax.workers import Worker, WorkerError, resolve_inside
@@ -22,9 +22,16 @@ class RunRefusedError(ValueError):
 
 
 def check_run(
-    workflow: Workflow, catalog: Catalog, workers: Mapping[str, Worker], root: pathlib.Path, output_folder: pathlib.Path
+    workflow: Workflow,
+    catalog: Catalog,
+    workers: Mapping[str, Worker],
+    root: pathlib.Path,
+    output_folder: pathlib.Path,
+    finished: Container[str] = (),
 ) -> None:
     """Refuse a run that cannot go well: an invalid workflow, missing workers, missing files, folders out of place.
+
+    Tasks that are `finished` (of a resumed run) need no worker and no files any more.
 
     Raises:
         WorkflowError: the workflow does not validate against the catalog.
@@ -41,7 +48,13 @@ def check_run(
     if not workflow.tasks:
         said = f" (the planner says: {'; '.join(workflow.notes)})" if workflow.notes else ""
         raise RunRefusedError(f"the workflow has no tasks: there is nothing to run{said}")
-    reasons = [reason for task in workflow.tasks for reason in _reasons(task, catalog, workers, root)]
+    able = _Able(workers)
+    reasons = [
+        reason
+        for task in workflow.tasks
+        if task.id not in finished
+        for reason in _reasons(task, catalog.task_type(task.task_type), able, root)
+    ]
     if reasons:
         more = f"; and {len(reasons) - 10} more" if len(reasons) > 10 else ""
         raise RunRefusedError("the workflow cannot run: " + "; ".join(reasons[:10]) + more)
@@ -56,25 +69,37 @@ def inside(root: pathlib.Path, name: str) -> pathlib.Path | None:
     return path if path.is_relative_to(root.resolve()) else None
 
 
-def _reasons(task: Task, catalog: Catalog, workers: Mapping[str, Worker], root: pathlib.Path) -> Iterator[str]:
-    task_type = catalog.task_type(task.task_type)
-    able = sorted(name for name, worker in workers.items() if task_type.id in worker.spec.task_types)
+class _Able:
+    """Which workers can do what, as they say themselves."""
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        self.workers = workers
+        self._by_task_type: dict[str, set[str]] = {}
+        for name, worker in workers.items():
+            for task_type in worker.spec.task_types:
+                self._by_task_type.setdefault(task_type, set()).add(name)
+
+    def to_do(self, task_type: str) -> set[str]:
+        return self._by_task_type.get(task_type, set())
+
+    def choice(self, task_type: str) -> str:
+        able = sorted(self.to_do(task_type))
+        return f"workers here that can do it: {', '.join(able)}" if able else "no worker here can do it"
+
+
+def _reasons(task: Task, task_type: TaskType, able: _Able, root: pathlib.Path) -> Iterator[str]:
     if task.worker is None:
-        yield f"task {task.id} ({task_type.id}) has no worker ({_choice(able)})"
-    elif task.worker not in workers:
-        yield f"task {task.id} wants worker {task.worker!r}, which is not here ({_choice(able)})"
-    elif task.worker not in able:
-        yield f"task {task.id}: worker {task.worker!r} cannot do {task_type.id} ({_choice(able)})"
+        yield f"task {task.id} ({task_type.id}) has no worker ({able.choice(task_type.id)})"
+    elif task.worker not in able.workers:
+        yield f"task {task.id} wants worker {task.worker!r}, which is not here ({able.choice(task_type.id)})"
+    elif task.worker not in able.to_do(task_type.id):
+        yield f"task {task.id}: worker {task.worker!r} cannot do {task_type.id} ({able.choice(task_type.id)})"
     for name, argument in task.arguments.items():
         if isinstance(argument, Value):
             for text in _strings(argument.value):
                 reason = _file_fault(task_type, name, text, root)
                 if reason:
                     yield f"task {task.id}: argument {name} {reason}"
-
-
-def _choice(able: list[str]) -> str:
-    return f"workers here that can do it: {', '.join(able)}" if able else "no worker here can do it"
 
 
 def _strings(value: Any) -> list[str]:

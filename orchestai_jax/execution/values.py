@@ -1,4 +1,4 @@
-"""Values on their way between tasks: references resolved to outputs, and outputs checked against what was declared."""
+"""Values on their way between tasks: outputs checked against what was declared, before anybody sees them."""
 
 from __future__ import annotations
 
@@ -10,77 +10,81 @@ from typing import Any
 
 from orchestai_jax.execution.preflight import FILE_TYPES, inside
 from orchestai_jax.workers import Output
-from orchestai_jax.workflow import Port, Reference, Task, TaskType
+from orchestai_jax.workflow import Port, TaskType, plain
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class BadValueError(ValueError):
     """An argument that an earlier task did not deliver, or an output that is not what the task type declares."""
 
 
-def resolve_arguments(task: Task, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The plain values of a task's arguments.
-
-    Args:
-        task: the task about to start.
-        outputs: task id to its outputs, for every task that has succeeded.
-
-    Raises:
-        BadValueError: a reference names an output that its task, though it succeeded, did not give.
-    """
-    values: dict[str, Any] = {}
-    for name, argument in task.arguments.items():
-        if isinstance(argument, Reference):
-            given = outputs[argument.task]
-            if argument.output not in given:
-                raise BadValueError(
-                    f"argument {name} wants output {argument.output!r} of task {argument.task}, "
-                    f"which gave only {', '.join(sorted(given)) or 'nothing'}"
-                )
-            values[name] = given[argument.output]
-        else:
-            values[name] = argument.value
-    return values
-
-
 def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Output:
     """The output, checked: every declared value is there, is of its type, is JSON, and its files exist inside `root`.
+
+    What is no scalar is brought to what JSON makes of it (arrays and tuples become lists, keys become strings), so
+    that those who come later see the same whether or not the run was resumed in between.
 
     Raises:
         BadValueError: naming the value that is wrong and what the worker gave.
     """
     if not isinstance(output, Output):
         raise BadValueError(f"the worker returned {type(output).__name__} in place of an Output")
-    if not 0 <= output.cost < math.inf:
+    if not isinstance(output.values, Mapping):
+        raise BadValueError(f"the worker returned {type(output.values).__name__} in place of a mapping of outputs")
+    if not _is_cost(output.cost):
         raise BadValueError(f"the worker says that it cost {output.cost}; a cost is dollars, 0 or more")
     if isinstance(output.tokens, bool) or not isinstance(output.tokens, int) or output.tokens < 0:
         raise BadValueError(
             f"the worker says that it used {output.tokens!r} tokens; a whole number, 0 or more, is wanted"
         )
+    values: dict[str, Any] = {}
     for name, value in output.values.items():
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise BadValueError(f"output {name} cannot be written as JSON: {error}") from error
+        values[name] = value if type(value) in _SCALARS else _as_json(name, value)
     for port in task_type.outputs:
-        if port.name in output.values:
-            _check_value(port, output.values[port.name], root)
+        if port.name in values:
+            if port.type != "any":
+                check_value(port, values[port.name], root)
         elif port.required:
-            given = ", ".join(sorted(output.values)) or "nothing"
+            given = ", ".join(sorted(map(str, values))) or "nothing"
             raise BadValueError(f"the worker did not give the output {port.name}; it gave {given}")
-    return output
+    return Output(values, output.cost, output.tokens)
 
 
-def _check_value(port: Port, value: Any, root: pathlib.Path) -> None:
+def check_value(port: Port, value: Any, root: pathlib.Path, what: str = "output") -> None:
+    """Check a value against a port's type. Raises BadValueError naming the port, as `what`, and what was given."""
     if port.type in FILE_TYPES:
         for name in value if isinstance(value, list | tuple) else [value]:
             if not isinstance(name, str):
-                raise BadValueError(f"output {port.name} must be the path of a file, not {type(name).__name__}")
+                raise BadValueError(f"{what} {port.name} must be the path of a file, not {type(name).__name__}")
             path = inside(root, name)
             if path is None:
-                raise BadValueError(f"output {port.name} names {name!r}, outside the root")
+                raise BadValueError(f"{what} {port.name} names {name!r}, outside the root")
             if not path.exists():
-                raise BadValueError(f"output {port.name} names the file {name!r}, which was never made")
+                raise BadValueError(f"{what} {port.name} names the file {name!r}, which was never made")
     elif port.type == "text" and not isinstance(value, str):
-        raise BadValueError(f"output {port.name} must be text, not {type(value).__name__}")
+        raise BadValueError(f"{what} {port.name} must be text, not {type(value).__name__}")
     elif port.type == "number" and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise BadValueError(f"output {port.name} must be a number, not {type(value).__name__}")
+        raise BadValueError(f"{what} {port.name} must be a number, not {type(value).__name__}")
+
+
+def declared_use(output: object) -> tuple[float, int]:
+    """The (cost, tokens) of an output that may be malformed otherwise; 0 for what is no cost or number of tokens."""
+    if not isinstance(output, Output):
+        return 0.0, 0
+    tokens = output.tokens
+    return (
+        output.cost if _is_cost(output.cost) else 0.0,
+        tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else 0,
+    )
+
+
+def _is_cost(cost: object) -> bool:
+    return isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < math.inf
+
+
+def _as_json(name: str, value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(plain(value)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadValueError(f"output {name} cannot be written as JSON: {error}") from error

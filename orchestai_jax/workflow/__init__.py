@@ -26,6 +26,7 @@ from orchestai_jax.workflow.connections import (
     WebConnection,
 )
 from orchestai_jax.workflow.faults import Fault, WorkflowError
+from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
 from orchestai_jax.workflow.pictures import to_mermaid, to_svg, to_text
 from orchestai_jax.workflow.prices import Prices, Usage
@@ -78,6 +79,7 @@ __all__ = [
     "load_workflow",
     "may_fill",
     "merge_catalogs",
+    "plain",
     "predecessors",
     "read_records",
     "record_files",

@@ -113,15 +113,14 @@ def _worker_faults(task: Task, catalog: Catalog) -> Iterator[Fault]:
     if task.task_type not in catalog.index:
         message = f"task {task.id!r} has the type {task.task_type!r}, which catalog {catalog.name!r} does not have"
         yield Fault("unknown_task_type", message, task.id)
-    if task.worker is None:
-        return
-    if not catalog.has_worker(task.worker):
-        message = f"task {task.id!r} has the worker {task.worker!r}, which catalog {catalog.name!r} does not have"
-        yield Fault("unknown_worker", message, task.id)
-    elif task.task_type in catalog.index and not catalog.can_do(task.worker, task.task_type):
-        able = ", ".join(repr(w.id) for w in catalog.workers_for(task.task_type)[:10]) or "no worker"
-        message = f"task {task.id!r}: worker {task.worker!r} cannot do {task.task_type!r}; able: {able}"
-        yield Fault("worker_cannot_do_task", message, task.id)
+    for worker in task.alternatives if task.worker is None else (task.worker, *task.alternatives):
+        if not catalog.has_worker(worker):
+            message = f"task {task.id!r} has the worker {worker!r}, which catalog {catalog.name!r} does not have"
+            yield Fault("unknown_worker", message, task.id)
+        elif task.task_type in catalog.index and not catalog.can_do(worker, task.task_type):
+            able = ", ".join(repr(w.id) for w in catalog.workers_for(task.task_type)[:10]) or "no worker"
+            message = f"task {task.id!r}: worker {worker!r} cannot do {task.task_type!r}; able: {able}"
+            yield Fault("worker_cannot_do_task", message, task.id)
 
 
 def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> Iterator[Fault]:

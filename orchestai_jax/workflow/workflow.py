@@ -43,6 +43,8 @@ class Task(_Frozen):
     id: str = Field(min_length=1)
     task_type: str
     worker: str | None = None
+    alternatives: tuple[str, ...] = ()
+    """Other workers that can do it, best first as whoever planned it ranks them; asked when `worker` has failed."""
     arguments: dict[str, Argument] = {}
     depends_on: tuple[str, ...] = ()
     confidence: float | None = Field(default=None, ge=0, le=1)

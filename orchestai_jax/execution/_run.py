@@ -1,0 +1,379 @@
+"""The state machine of one run: starts what is ready, takes in what has ended, journals it, and lets others go on.
+
+Everything happens on the event loop's thread. A task that ends is put on a list; once all that ends in the same turn
+of the loop is on it, `_commit` writes one entry to the journal for all of them, and only then do their outputs become
+visible: listeners are told, and whoever waits for them is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestai_jax.execution._node import Door, Doors, Node, make_nodes, rank
+from orchestai_jax.execution._places import Places
+from orchestai_jax.execution._spending import Spending
+from orchestai_jax.execution.attempts import carry_out, leave_behind, note, within
+from orchestai_jax.execution.events import Event, EventKind
+from orchestai_jax.execution.failures import CallFailed, one_line
+from orchestai_jax.execution.gates import NO_LIMIT
+from orchestai_jax.execution.journal import Journal
+from orchestai_jax.execution.order import RunOrder
+from orchestai_jax.execution.ranking import other_workers
+from orchestai_jax.execution.tracing import Tracer
+from orchestai_jax.execution.values import BadValueError, check_output, declared_use
+from orchestai_jax.workers import Output, WorkerContext
+from orchestai_jax.workflow import TaskRun
+from orchestai_jax.workflow.record import TaskStatus
+
+_log = logging.getLogger(__name__)
+
+_EVENT_OF: dict[TaskStatus, EventKind] = {
+    "succeeded": "finished",
+    "failed": "failed",
+    "skipped": "skipped",
+    "cancelled": "cancelled",
+}
+
+
+class Run:
+    """One run, from its first task to its last."""
+
+    def __init__(
+        self,
+        order: RunOrder,
+        *,
+        journal: Journal | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._order, self._journal, self._on_event, self._tracer = order, journal, on_event, tracer
+        self._listener_broke = False
+        self._doors = Doors(order.catalog, order.workers, order.policies, order.gates)
+        self._nodes = make_nodes(order.workflow, order.catalog, self._doors)
+        self._spending = Spending(order.policies.budget)
+        self._places = Places(order.max_concurrency, self._spending, self._launch, self._refuse, self._break)
+        self._running: dict[asyncio.Task[None], Node] = {}
+        self._begun: list[Node] = []
+        self._settled: list[Node] = []
+        self._left = len(self._nodes)
+        self._late: str | None = None
+        """Set when the deadline has passed: what those that it stopped are told."""
+        self._will_commit = False
+        self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Future[None]
+        self._began = time.perf_counter() - order.clock_s
+
+    def clock(self) -> float:
+        """Seconds since the run began, without those between a kill and the resumption."""
+        return time.perf_counter() - self._began
+
+    @property
+    def journal_is_whole(self) -> bool:
+        """Whether everything was written to the journal."""
+        return self._journal is not None
+
+    @property
+    def task_runs(self) -> tuple[TaskRun, ...]:
+        """How every task ended, in the workflow's order; all of them have."""
+        return tuple([node.task_run() for node in self._nodes])
+
+    def tell(self, kind: EventKind, **what: Any) -> None:
+        """Hand the listener an event. One that has raised is told nothing more but `ended`, which brings the record."""
+        if self._on_event is None or (self._listener_broke and kind != "ended"):
+            return
+        try:
+            self._on_event(Event(kind=kind, at_s=self.clock(), workflow=self._order.workflow, **what))
+        except BaseException:
+            self._listener_broke = True
+            raise
+
+    # From the first task to the last
+
+    async def to_the_end(self) -> None:
+        """Run every task that can run. Raises what a listener or the journal raised, or CancelledError."""
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
+        deadline = self._order.policies.budget.deadline_s
+        timers = []
+        try:
+            self.tell("planned")
+            self._take_in_what_is_finished()
+            if deadline is not None:
+                timers.append(self._loop.call_later(max(0.0, deadline - self.clock()), self._deadline_has_passed))
+            limited = any(node.door.gate.free < NO_LIMIT for node in self._nodes)
+            if limited or self._order.max_concurrency < len(self._nodes):
+                rank(self._nodes)
+            for node in self._nodes:
+                if not node.waits_for and node.status is None:
+                    self._places.push(node)
+            if self._left:
+                self._places.admit()
+                await self._over
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._places.close()
+            await self._stop_what_runs()
+            self._commit(at_the_end=True)
+
+    def cancel_the_rest(self) -> None:
+        """Give every task that has not ended the state `cancelled`, and tell of it when all of them have it."""
+        for node in self._nodes:
+            self._settle(node, "cancelled", error="the run was cancelled before this task could end")
+        self._commit(at_the_end=True)
+
+    def _take_in_what_is_finished(self) -> None:
+        """Of a resumption: the tasks whose outputs are in the journal count as done."""
+        for node in self._nodes:
+            node.attempt_offset = self._order.starts.get(node.task.id, 0)
+            run = self._order.finished.get(node.task.id)
+            if run is None:
+                continue
+            node.status, node.launched, node.run = run.status, True, run
+            node.output = Output(run.outputs, run.cost, run.tokens)
+            self._spending.spent(run.cost)
+            self._left -= 1
+            self.tell("kept", task=node.task, task_run=run)
+            for dependent in node.dependents:
+                dependent.waits_for -= 1
+
+    def _deadline_has_passed(self) -> None:
+        self._late = f"the run's deadline of {self._order.policies.budget.deadline_s:g} s has passed"
+        self._places.close()
+        for node in self._nodes:
+            if not node.launched:
+                self._settle(node, "skipped", error=self._late)
+        for task in self._running:
+            task.cancel()
+        # What does not stop is told no second time, and nobody waits for it.
+        self._loop.call_later(self._order.policies.grace_s, self._leave_behind)
+
+    async def _stop_what_runs(self) -> None:
+        if not self._running:
+            return
+        for task in self._running:
+            task.cancel()
+        await asyncio.wait(list(self._running), timeout=self._order.policies.grace_s)
+        self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        for task, node in list(self._running.items()):
+            leave_behind(node.door.worker_id, task)
+            self._settle_stopped(node)
+
+    def _break(self, error: BaseException) -> None:
+        """End the run with an error of a listener's or the journal's."""
+        if not self._over.done():
+            self._over.set_exception(error)
+
+    # One task
+
+    def _launch(self, node: Node) -> None:
+        node.launched = True
+        node.started_s = self.clock()
+        if self._on_event is not None:
+            self.tell("started", task=node.task)
+        work = self._perform(node)
+        task = self._loop.create_task(work if self._tracer is None else self._tracer.traced(node, work))
+        self._running[task] = node
+        task.add_done_callback(self._landed)
+        self._begun.append(node)
+        self._commit_soon()
+
+    def _refuse(self, node: Node, reason: str) -> None:
+        self._settle(node, "skipped", error=reason)
+
+    async def _perform(self, node: Node) -> None:
+        """A task from its first call to its end."""
+        try:
+            node.values = node.arguments(self._order.root)
+            failure = None
+            if node.door.plain:
+                try:
+                    output = await self.call(node)
+                except Exception as error:  # noqa: BLE001 - any error of a worker ends its task, never the run
+                    failure = CallFailed.of(error)
+                    if failure.kind == "crash":
+                        _log.warning("worker %s broke on task %s", node.door.worker_id, node.task.id, exc_info=True)
+                    note(self, node, node.started_s, failure)
+                    self.release(node)
+                else:
+                    self._settle(node, "succeeded", output=output)
+                    return
+            output = await carry_out(self, node, failure)
+        except asyncio.CancelledError:
+            self._settle_stopped(node)
+            raise
+        except BadValueError as error:  # what an earlier task gave is no argument for this one, whoever does it
+            self._settle(node, "failed", error=one_line(str(error)))
+        except CallFailed as error:
+            self._settle(node, "failed", error=str(error))
+        else:
+            self._settle(node, "succeeded", output=output)
+
+    async def call(self, node: Node) -> Output:
+        """Call the node's worker once, within its time limit, and check its output.
+
+        Raises:
+            Exception: whatever the worker raised; CallFailed for a call that took too long or gave a bad output.
+        """
+        order, door = self._order, node.door
+        context = WorkerContext(
+            order.root,
+            order.output_folder,
+            node.task.id,
+            None if self._on_event is None else functools.partial(self._tell_chunk, node),
+            f"{order.run_id}/{node.task.id}",
+            node.attempt_offset + len(node.attempts) + 1,
+        )
+        try:
+            work = door.worker.run(node.task_type, node.values.copy(), context)
+            if door.timeout_s is None:
+                output = await work
+            else:
+                output = await within(door.timeout_s, order.policies.grace_s, door.worker_id, work)
+        except asyncio.CancelledError:
+            if _being_cancelled():
+                raise
+            # Passed on, this would end the task without a state, and its dependents would wait for ever.
+            raise CallFailed("worker", f"worker {door.worker_id} cancelled its own work") from None
+        try:
+            checked = check_output(output, node.task_type, order.root)
+        except BadValueError as error:
+            cost, tokens = declared_use(output)
+            self._spending.spent(cost)
+            raise CallFailed("malformed", one_line(str(error)), cost=cost, tokens=tokens) from error
+        self._spending.spent(checked.cost)
+        return checked
+
+    async def place(self, node: Node) -> None:
+        """Wait for a place of the worker's and one of the run's."""
+        await self._places.place(node)
+
+    def release(self, node: Node) -> None:
+        """Give both back."""
+        self._places.release(node)
+
+    def other_doors(self, node: Node) -> Sequence[Door]:
+        """The other workers that may take the task over, best first."""
+        most = self._order.policies.fallback_workers
+        if not most:
+            return ()
+        others = other_workers(node.task, self._order.catalog, self._order.workers, self._order.preference)
+        return [self._doors.door(worker_id, node.task.id) for worker_id in others[:most]]
+
+    def _tell_chunk(self, node: Node, text: str) -> None:
+        if node.status is not None:
+            return  # a call that was left behind still talks
+        try:
+            self.tell("chunk", task=node.task, text=text)
+        except Exception as error:  # noqa: BLE001 - the listener's fault, not the worker's that is talking
+            self._break(error)
+
+    # What has ended
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        node = self._running.pop(task)
+        if task.cancelled():
+            self._settle_stopped(node)  # where it was stopped before its first step
+        elif (error := task.exception()) is not None and isinstance(error, Exception):
+            self._break(error)
+
+    def _settle_stopped(self, node: Node) -> None:
+        if self._late is not None:
+            self._settle(node, "failed", error=f"{self._late} while this task ran")
+        else:
+            self._settle(node, "cancelled", error="the run was cancelled while this task ran")
+
+    def _settle(
+        self, node: Node, status: TaskStatus, *, output: Output | None = None, error: str | None = None
+    ) -> None:
+        """Write a task's only final state; `_commit` makes it known. Who has one keeps it."""
+        if node.status is not None:
+            return
+        now = self.clock()
+        if not node.launched:
+            node.started_s = now
+        node.status, node.output, node.error, node.duration_s = status, output, error, max(0.0, now - node.started_s)
+        if node.holds:
+            self._places.release(node)
+        self._settled.append(node)
+        self._commit_soon()
+
+    def _commit_soon(self) -> None:
+        if not self._will_commit:
+            self._will_commit = True
+            self._loop.call_soon(self._commit)
+
+    def _commit(self, *, at_the_end: bool = False) -> None:
+        """Journal what has begun and ended, then make it known."""
+        self._will_commit = False
+        begun, settled = self._begun, self._settled
+        self._begun, self._settled = [], []
+        try:
+            if self._journal is not None:
+                self._write_down(self._journal, begun, settled)
+            for node in settled:
+                self._publish(node)
+        except Exception as error:
+            if at_the_end:
+                raise
+            self._break(error)
+            return
+        if self._left == 0:
+            if not self._over.done():
+                self._over.set_result(None)
+        elif settled:
+            self._places.admit()
+
+    def _write_down(self, journal: Journal, begun: list[Node], settled: list[Node]) -> None:
+        entries: list[dict[str, Any]] = [
+            {"started": {"task": node.task.id, "worker": node.door.worker_id, "at_s": node.started_s}}
+            for node in begun
+            if node.status is None
+        ]
+        entries += [{"ended": node.entry()} for node in settled]
+        if not entries:
+            return
+        try:
+            journal.write(entries)
+        except BaseException:
+            self._journal = None  # what could not be written once is not tried again; the run ends
+            raise
+
+    def _publish(self, node: Node) -> None:
+        """What has ended becomes visible: to the listener, and to those who wait for it."""
+        self._left -= 1
+        assert node.status is not None
+        if self._on_event is not None:
+            self.tell(_EVENT_OF[node.status], task=node.task, task_run=node.task_run())
+        if node.status == "succeeded":
+            for dependent in node.dependents:
+                dependent.waits_for -= 1
+                if not dependent.waits_for and dependent.status is None:
+                    self._places.push(dependent)
+        elif node.status != "cancelled":
+            self._skip_dependents(node)
+
+    def _skip_dependents(self, node: Node) -> None:
+        """End everything that depends on a failed task, near or far. None of it can have started."""
+        word = "failed" if node.status == "failed" else "was skipped"
+        cause = f"task {node.task.id} {word}: {node.error}"
+        todo = collections.deque(node.dependents)
+        while todo:
+            dependent = todo.popleft()
+            if dependent.status is None:
+                self._settle(dependent, "skipped", error=cause)
+                todo.extend(dependent.dependents)
+
+
+def _being_cancelled() -> bool:
+    """Whether somebody asked the current asyncio task to stop."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
