@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestai_jax.data import PlanningSample
-from orchestai_jax.execution import RunRefusedError, execute
+from orchestai_jax.execution import RunPolicies, RunRefusedError, execute
 from orchestai_jax.workers import local_workers
 from orchestai_jax.workflow import Catalog, RunRecord, Value, Workflow, WorkflowError, append_record, to_svg
 
@@ -96,6 +96,7 @@ def run_plans(
                     root=root,
                     output_folder=f"outputs/{number + 1:03d}",
                     max_concurrency=max_concurrency,
+                    policies=RunPolicies(fallback_workers=0),  # it is the plan's own choice that is judged
                     planner_info=planner_info,
                 )
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestai_jax.config import Preference
-from orchestai_jax.execution import execute
+from orchestai_jax.execution import RunPolicies, execute
 from orchestai_jax.quickstart.measured_tasks import MEASURED_TASKS
 from orchestai_jax.workers import Output, Worker, measure_quality
 from orchestai_jax.workflow import Catalog, RunRecord, Task, Value, Workflow, append_record
@@ -209,7 +209,7 @@ def _run_task(
     def once() -> RunRecord:
         return asyncio.run(
             execute(workflow, catalog, workers, root=root, output_folder="measured", max_concurrency=1,
-                    planner_info={"name": "measurement of workers"})
+                    policies=RunPolicies(fallback_workers=0), planner_info={"name": "measurement of workers"})
         )  # fmt: skip
 
     if warm_up:

@@ -26,9 +26,9 @@ from orchestai_jax.workflow.connections import (
     WebConnection,
 )
 from orchestai_jax.workflow.faults import Fault, WorkflowError
-from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow.ordering import critical_path, levels, predecessors, topological_order
 from orchestai_jax.workflow.pictures import to_mermaid, to_svg, to_text
+from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow.prices import Prices, Usage
 from orchestai_jax.workflow.record import Attempt, RecordError, RunRecord, TaskRun, training_example
 from orchestai_jax.workflow.record_file import append_record, latest_records, read_records, record_files

@@ -14,8 +14,8 @@ import pydantic_core
 
 from orchestai_jax.config.redaction import secret_values
 from orchestai_jax.workflow._field_errors import one_line
-from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow._redacted_record import holds_secret, redacted
+from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow.record import RECORD_VERSION, RecordError, RunRecord
 
 try:
