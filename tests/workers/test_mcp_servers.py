@@ -1,0 +1,161 @@
+"""Tools of MCP servers: a real server over stdio and one over HTTP, well behaved and not."""
+
+import asyncio
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+from loopback_server import unused_port
+
+from orchestai_jax.workers import WorkerContext, WorkerError, check_worker, fault_of
+from orchestai_jax.workers.mcp_servers import McpServer, McpWorker
+from orchestai_jax.workflow import McpConnection, TaskType, WorkerSpec
+from orchestai_jax.workflow.readers.mcp import read_tool
+
+SERVER = str(pathlib.Path(__file__).parent / "mcp_tools_server.py")
+COMMAND = (sys.executable, SERVER)
+
+
+def together(do, server):
+    """What `do(task_types)` gives, with the server of the tests running."""
+
+    async def whole():
+        task_types = {tool["name"]: read_tool(tool) for tool in await server.tools()}
+        try:
+            return await do(task_types)
+        finally:
+            await server.close()
+
+    return asyncio.run(whole())
+
+
+def worker(server, name, **connection):
+    spec = WorkerSpec(id=f"mcp_{name}", task_types=(name,), connection=McpConnection(command=COMMAND, **connection))
+    return McpWorker(spec, server)
+
+
+def context(root):
+    return WorkerContext(root, root / "out", "t1")
+
+
+def test_tools_become_task_types_and_do_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MCP_TEST_SECRET", "abc-def")
+    monkeypatch.setenv("MCP_TEST_OTHER", "ghi")
+    server = McpServer(McpConnection(command=COMMAND, env=("MCP_TEST_SECRET",)))
+
+    async def do(kinds):
+        async def call(name, /, **arguments):
+            return (await worker(server, name).run(kinds[name], arguments, context(tmp_path))).values
+
+        async def fails(name, /, **arguments):
+            with pytest.raises(WorkerError) as caught:
+                await call(name, **arguments)
+            return str(caught.value)
+
+        assert [port.name for port in kinds["count_words"].outputs] == ["words", "longest"]
+        assert await call("count_words", text="one three") == {"words": 2, "longest": "three"}
+        assert await call("shout", text="go", marks="3") == {"result": "GO!!!"}
+        # the output of an earlier task takes the place of the one required parameter that is left
+        assert await call("shout", input="go") == {"result": "GO!"}
+        assert "no one parameter left that 'input' could fill" in await fails("shout", input="go", text="x")
+        assert "the tool fail failed" in (message := await fails("fail", reason="it rains"))
+        assert "it rains" in message
+        picture = (await call("draw"))["output"]
+        assert (tmp_path / picture).read_bytes() == bytes.fromhex("89504e470d0a1a0a")
+        # one process for all the calls; it sees the variables that it is given, and no others
+        answers = [(await call("environment", name=n))["result"] for n in ("MCP_TEST_SECRET", "MCP_TEST_OTHER")]
+        assert answers == ["abc-def 1", "not set 2"]
+        many = await asyncio.gather(*(call("shout", text=str(i)) for i in range(20)))
+        assert [values["result"] for values in many] == [f"{i}!" for i in range(20)]
+        assert "takes" in await fails("shout", words="x")
+
+        health = await check_worker(worker(server, "shout"))
+        assert health.ok
+        assert health.latency_s is not None
+        other = await check_worker(worker(server, "whisper"))
+        assert not other.ok
+        assert "lists no tool 'whisper'; it lists count_words, shout" in other.detail
+        assert (await check_worker(worker(server, "whisper", tool="shout"))).ok
+        renamed = TaskType(id="whisper", parameters=kinds["shout"].parameters, outputs=kinds["shout"].outputs)
+        output = await worker(server, "whisper", tool="shout").run(renamed, {"text": "x"}, context(tmp_path))
+        assert output.values == {"result": "X!"}
+
+    together(do, server)
+
+
+def test_a_server_that_dies_fails_the_call_and_is_started_anew_for_the_next(tmp_path):
+    server = McpServer(McpConnection(command=COMMAND))
+
+    async def do(kinds):
+        with pytest.raises(WorkerError) as caught:
+            await worker(server, "die").run(kinds["die"], {}, context(tmp_path))
+        assert caught.value.retryable
+        assert "\n" not in str(caught.value)
+        output = await worker(server, "shout").run(kinds["shout"], {"text": "again"}, context(tmp_path))
+        assert output.values == {"result": "AGAIN!"}
+
+    together(do, server)
+
+
+def test_servers_that_do_not_start(tmp_path, monkeypatch):
+    async def said(**connection):
+        server = McpServer(McpConnection(**connection))
+        try:
+            with pytest.raises(WorkerError) as caught:
+                await server.tools()
+        finally:
+            await server.close()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    async def all_of_them():
+        assert "no licence for this server" in await said(command=(*COMMAND, "broken"))
+        assert "the program 'no-such-program'" in await said(command=("no-such-program",))
+        monkeypatch.delenv("MCP_TEST_SECRET", raising=False)
+        assert "MCP_TEST_SECRET" in await said(command=COMMAND, env=("MCP_TEST_SECRET",))
+        pid = tmp_path / "pid"
+        assert "did not answer within 2 s" in await said(command=(*COMMAND, "silent", str(pid)), start_s=2.0)
+        assert not pathlib.Path(f"/proc/{pid.read_text()}").exists(), "the silent server was ended"
+        assert "failed" in await said(url=f"http://127.0.0.1:{unused_port()}/mcp")
+
+    asyncio.run(all_of_them())
+
+
+def test_faults_are_seen_without_starting_anything(monkeypatch):
+    monkeypatch.delenv("MCP_TEST_SECRET", raising=False)
+    spec = WorkerSpec(id="w", task_types=("t",))
+    for connection, said in (
+        (McpConnection(command=("no-such-program",)), "the program 'no-such-program'"),
+        (McpConnection(url="https://example.org", key_env="MCP_TEST_SECRET"), "MCP_TEST_SECRET"),
+        (McpConnection(command=COMMAND), None),
+    ):
+        fault = fault_of(McpWorker(spec.model_copy(update={"connection": connection})))
+        assert (fault is None) if said is None else (fault is not None and said in fault)
+
+
+def test_a_server_over_http(tmp_path):
+    port = unused_port()
+    process = subprocess.Popen(
+        [*COMMAND, "http", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    server = McpServer(McpConnection(url=f"http://127.0.0.1:{port}/mcp"))
+
+    async def do():
+        for _ in range(200):
+            try:
+                kinds = {tool["name"]: read_tool(tool) for tool in await server.tools()}
+                break
+            except WorkerError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        output = await worker(server, "shout").run(kinds["shout"], {"text": "http"}, context(tmp_path))
+        assert output.values == {"result": "HTTP!"}
+        await server.close()
+
+    try:
+        asyncio.run(do())
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,520 @@
+"""The OpenAI-compatible worker against a real HTTP server on loopback that speaks the protocol, well or badly."""
+
+import asyncio
+import base64
+import json
+import wave
+
+import pytest
+from loopback_server import serving, unused_port
+from openai_server import answer_chat, begin_stream, completion, end_stream, error, event, stream, usage_of
+
+from orchestai_jax.quickstart import load_embedded_catalog
+from orchestai_jax.workers import WorkerContext, WorkerError, check_worker, load_bundled_catalog, local_workers
+from orchestai_jax.workers.openai_compatible import OpenAIWorker, pacing
+from orchestai_jax.workers.openai_compatible.audio import silence
+from orchestai_jax.workflow import OpenAIConnection, Port, Prices, TaskType, WorkerSpec
+
+CATALOG = load_bundled_catalog("model_tasks")
+QUESTION = {"question": "Why?", "text": "Because."}
+
+
+def worker(url, task_type="answer_question", tools=(), **connection):
+    connection = {"model": "m", "base_url": f"{url}/v1", "key_env": None, **connection}
+    kind = task_type if isinstance(task_type, TaskType) else CATALOG.task_type(task_type)
+    spec = WorkerSpec(id="gpt", task_types=(kind.id,), connection=OpenAIConnection(**connection))
+    return OpenAIWorker(spec, [kind], tools)
+
+
+def run(one, root, task_type="answer_question", chunks=None, **arguments):
+    kind = task_type if isinstance(task_type, TaskType) else CATALOG.task_type(task_type)
+    told = None if chunks is None else chunks.append
+    context = WorkerContext(root, root / "out", "t1", on_chunk=told)
+
+    async def once():
+        try:
+            return await one.run(kind, arguments or QUESTION, context)
+        finally:
+            await one.close()
+
+    return asyncio.run(once())
+
+
+def failure(one, root, task_type="answer_question", **arguments) -> WorkerError:
+    with pytest.raises(WorkerError) as caught:
+        run(one, root, task_type, **arguments)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_question_is_asked_and_answered(tmp_path, streamed):
+    (tmp_path / "notes.txt").write_text("The night train leaves at ten.")
+    chunks = []
+    with serving(lambda request: answer_chat(request, "At ten.", usage=(30, 4))) as server:
+        one = worker(
+            server.url,
+            stream=streamed,
+            system="Be brief.",
+            temperature=0.5,
+            max_output_tokens=99,
+            prices=Prices(input_per_million=1.0, output_per_million=10.0, per_call=0.001),
+        )
+        output = run(one, tmp_path, chunks=chunks, question="When does it leave?", text="notes.txt")
+    [request] = server.requests
+    assert dict(output.values) == {"text": "At ten."}
+    assert output.tokens == 34
+    assert output.cost == pytest.approx(30e-6 + 40e-6 + 0.001)
+    assert "".join(chunks).strip() == "At ten."
+    assert len(chunks) == (2 if streamed else 1)
+    assert (request.method, request.path) == ("POST", "/v1/chat/completions")
+    sent = request.json
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("m", 0.5, 99)
+    assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert "The night train leaves at ten." in sent["messages"][1]["content"]
+    assert "When does it leave?" in sent["messages"][1]["content"]
+    assert sent.get("stream", False) is streamed
+    assert ("stream_options" in sent) is streamed
+    assert not {"tools", "response_format"} & set(sent)
+
+
+def test_chunks_come_while_the_answer_is_still_being_written(tmp_path):
+    heard = []
+
+    def answer(request):
+        begin_stream(request)
+        request.send_chunk(event({"content": "one "}))
+        for _ in range(500):  # the server goes on only when the first piece has been told
+            if heard or server.closing.wait(0.01):
+                break
+        request.send_chunk(event({"content": "two" if heard else "too late"}))
+        request.send_chunk(event({}, finish="stop"))
+        end_stream(request)
+
+    with serving(answer) as server:
+        output = run(worker(server.url), tmp_path, chunks=heard)
+    assert output.values["text"] == "one two"
+    assert heard == ["one ", "two"]
+
+
+def test_several_outputs_come_as_json_of_the_schema(tmp_path):
+    kind = TaskType(
+        id="judge",
+        description="Judge a text.",
+        inputs=(Port(name="text", type="text"),),
+        outputs=(Port(name="label", type="text"), Port(name="score", type="number", description="0 to 1")),
+    )
+    answers = {
+        "json_schema": '{"label": "good", "score": 0.5}',
+        "json_object": '{"score": "0.5", "label": "good"}',
+        "none": '```json\n{"label": "good", "score": 0.5}\n```',
+    }
+    for structured, text in answers.items():
+        with serving(lambda request, text=text: answer_chat(request, text)) as server:
+            chunks = []
+            output = run(worker(server.url, kind, structured=structured), tmp_path, kind, chunks, text="x")
+        assert dict(output.values) == {"label": "good", "score": 0.5}
+        assert chunks == []
+        wanted = server.requests[0].json.get("response_format")
+        if structured == "json_schema":
+            schema = wanted["json_schema"]["schema"]
+            assert wanted["json_schema"]["strict"] is True
+            assert schema["properties"]["score"] == {"type": "number", "description": "0 to 1"}
+            assert schema["required"] == ["label", "score"]
+            assert schema["additionalProperties"] is False
+        else:
+            assert wanted == ({"type": "json_object"} if structured == "json_object" else None)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("good", "the model's answer is not JSON"),
+        ('["good"]', "answered a JSON list in place of an object"),
+        ('{"label": "good"}', "the model's answer lacks 'score'; it has label"),
+        ('{"label": "good", "score": "high"}', "has 'high' for score, which is not a number"),
+        ("   ", "the model answered nothing"),
+    ],
+)
+def test_answers_of_another_form_fail_and_may_be_tried_again(tmp_path, text, said):
+    outputs = (Port(name="label", type="text"), Port(name="score", type="number"))
+    kind = TaskType(id="judge", inputs=(Port(name="text", type="text"),), outputs=outputs)
+    with serving(lambda request: request.answer_json(completion(text))) as server:
+        caught = failure(worker(server.url, kind, stream=False), tmp_path, kind, text="x")
+    assert said in str(caught)
+    assert caught.retryable
+
+
+def test_a_picture_goes_along(tmp_path, samples):
+    picture = (samples / "logo.png").read_bytes()
+    (tmp_path / "logo.png").write_bytes(picture)
+    (tmp_path / "no.png").write_text("no picture")
+    with serving(lambda request: answer_chat(request, "A train.")) as server:
+        one = worker(server.url, "describe_image", vision=True)
+        assert run(one, tmp_path, "describe_image", image="logo.png").values["text"] == "A train."
+        assert "'no.png' is no PNG, JPEG, GIF or WebP picture" in str(
+            failure(one, tmp_path, "describe_image", image="no.png")
+        )
+        assert "out of the root" in str(failure(one, tmp_path, "describe_image", image=str(samples / "logo.png")))
+    [request] = server.requests
+    text, image = request.json["messages"][-1]["content"]
+    assert "Describe the picture in two sentences." in text["text"]
+    kind, data = image["image_url"]["url"].split(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data) == picture
+
+
+def test_what_a_model_cannot_do_is_said_before_anything_runs():
+    with pytest.raises(ValueError, match="worker 'gpt' cannot do that: describe_image takes a picture; write vision"):
+        worker("http://127.0.0.1", "describe_image")
+    makes = TaskType(id="paint", outputs=(Port(name="image", type="image"),))
+    with pytest.raises(ValueError, match="paint gives image of the type image, which no answer can hold"):
+        worker("http://127.0.0.1", makes)
+    takes = TaskType(id="hear", inputs=(Port(name="audio", type="audio"), Port(name="text", type="text")))
+    with pytest.raises(ValueError, match="hear takes audio of the type audio, which no chat can hold"):
+        worker("http://127.0.0.1", takes)
+    with pytest.raises(ValueError, match="has no connection of the kind openai"):
+        OpenAIWorker(WorkerSpec(id="gpt"))
+
+
+def test_the_model_calls_tools_and_gets_what_they_gave(tmp_path):
+    (tmp_path / "notes.txt").write_text("one two three. four five.")
+    tools_catalog = load_embedded_catalog()
+    kind = tools_catalog.task_type("text_statistics")
+    tool = local_workers()["text_statistics_counter"]
+
+    def answer(request):
+        messages = request.json["messages"]
+        if messages[-1]["role"] == "user":
+            calls = [("text_statistics", '{"text": "notes.txt"}'), ("nothing", "{}"), ("text_statistics", "{torn")]
+            calls += [("text_statistics", '{"text": "../up.txt"}')]
+            if not request.json.get("stream"):
+                request.answer_json(completion(None, calls=calls, usage=(100, 10)))
+                return
+            begin_stream(request)
+            for i, (name, arguments) in enumerate(calls):  # in pieces, as servers send them
+                half = len(arguments) // 2
+                function = {"name": name, "arguments": arguments[:half]}
+                request.send_chunk(event({"tool_calls": [{"index": i, "id": f"call_{i}", "function": function}]}))
+                rest = {"index": i, "function": {"arguments": arguments[half:]}}
+                request.send_chunk(event({"tool_calls": [rest]}))
+            request.send_chunk(event({}, finish="tool_calls"))
+            request.send_chunk(event(None, usage=usage_of((100, 10))))
+            end_stream(request)
+        else:
+            answer_chat(request, f"There are {json.loads(messages[-4]['content'])['statistics']['words']}.")
+
+    for streamed in (True, False):
+        with serving(answer) as server:
+            one = worker(server.url, tools=[(kind, tool)], stream=streamed, prices=Prices(per_call=1.0))
+            output = run(one, tmp_path)
+        assert output.values["text"] == "There are 5."
+        assert output.tokens == 110 + 15
+        assert 2 < output.cost < 2.01, "two answers and the tool's time"
+        first, second = (request.json for request in server.requests)
+        [function] = first["tools"]
+        assert function["function"]["name"] == "text_statistics"
+        assert function["function"]["parameters"]["required"] == ["text"]
+        results = {m["tool_call_id"]: m["content"] for m in second["messages"] if m["role"] == "tool"}
+        assert "there is no tool 'nothing'; there are text_statistics" in results["call_1"]
+        assert "the arguments are not JSON" in results["call_2"]
+        assert "out of the root folder" in results["call_3"]
+        assert [c["id"] for c in second["messages"][-5]["tool_calls"]] == [f"call_{i}" for i in range(4)]
+
+
+def test_a_model_that_only_calls_tools_is_stopped(tmp_path):
+    kind = load_embedded_catalog().task_type("text_statistics")
+    tool = local_workers()["text_statistics_counter"]
+    calls = [("text_statistics", '{"text": "a b c."}')]
+    with serving(lambda request: request.answer_json(completion(None, calls=calls))) as server:
+        one = worker(server.url, tools=[(kind, tool)], stream=False, max_tool_rounds=2)
+        assert "called tools 2 times and gave no answer" in str(failure(one, tmp_path))
+    assert [("tools" in request.json) for request in server.requests] == [True, True, False]
+
+
+def test_a_recording_is_transcribed_and_priced_by_its_length(tmp_path):
+    (tmp_path / "speech.wav").write_bytes(silence(3.0))
+
+    def answer(request):
+        request.answer_json({"text": " Good morning. "} if b'name="language"' in request.body else {"text": ""})
+
+    with serving(answer) as server:
+        one = worker(server.url, "transcribe_audio", prices=Prices(per_audio_minute=0.6), model="whisper")
+        output = run(one, tmp_path, "transcribe_audio", audio="speech.wav", language="en")
+        assert dict(output.values) == {"text": "Good morning."}
+        assert output.cost == pytest.approx(0.03)
+        assert "no words" in str(failure(one, tmp_path, "transcribe_audio", audio="speech.wav"))
+    request = server.requests[0]
+    assert request.path == "/v1/audio/transcriptions"
+    assert (tmp_path / "speech.wav").read_bytes() in request.body
+    assert b"whisper" in request.body
+
+
+def test_a_text_is_spoken_into_a_file(tmp_path):
+    with serving(lambda request: request.answer(silence(1.0), content_type="audio/wav")) as server:
+        one = worker(server.url, "speak_text", prices=Prices(per_million_characters=1000.0), voice="nova")
+        output = run(one, tmp_path, "speak_text", text="Good morning.")
+    path = tmp_path / output.values["audio"]
+    with wave.open(str(path)) as file:
+        assert file.getnframes() == 16_000
+    assert path.parent == tmp_path / "out"
+    assert output.cost == pytest.approx(0.013)
+    sent = server.requests[0].json
+    assert (sent["input"], sent["voice"], sent["response_format"]) == ("Good morning.", "nova", "wav")
+    with serving(lambda request: request.answer(b"<html>", content_type="text/html")) as server:
+        assert "no WAV recording" in str(failure(worker(server.url, "speak_text"), tmp_path, "speak_text", text="x"))
+
+
+def test_tokens_are_estimated_where_the_service_names_none(tmp_path):
+    with serving(lambda request: answer_chat(request, "abcd efgh", usage=None)) as server:
+        output = run(worker(server.url), tmp_path)
+    sent = server.requests[0].json["messages"][0]["content"]
+    assert output.tokens == -(-len(sent) // 4) + -(-len("abcd efgh ") // 4)
+
+
+def test_cached_tokens_have_their_price(tmp_path):
+    prices = Prices(input_per_million=10.0, cached_input_per_million=1.0)
+    body = completion("yes", usage=(1000, 0), cached=400)
+    with serving(lambda request: request.answer_json(body)) as server:
+        output = run(worker(server.url, stream=False, prices=prices), tmp_path)
+    assert output.cost == pytest.approx(600e-5 + 400e-6)
+
+
+@pytest.mark.parametrize(
+    "status, body, said, retryable",
+    [
+        (400, error("no such parameter"), "answered 400", False),
+        (401, error("bad key"), "refuses access (401); check THE_KEY", False),
+        (404, error("no such model"), "there is no such model or address (404)", False),
+        (429, error("quota", code="insufficient_quota"), "the account's quota is used up", False),
+        (500, error("oops"), "answered 500", True),
+        (503, error("overloaded"), "answered 503", True),
+    ],
+)
+def test_what_the_service_refuses_is_one_line_without_the_key(tmp_path, monkeypatch, status, body, said, retryable):
+    key = "abcdef-123456"
+    monkeypatch.setenv("THE_KEY", key)
+    body = {"error": {**body["error"], "message": f"{body['error']['message']} for {key}"}}
+    with serving(lambda request: request.answer_json(body, status)) as server:
+        caught = failure(worker(server.url, key_env="THE_KEY"), tmp_path)
+    assert said in str(caught)
+    assert caught.retryable is retryable
+    assert key not in str(caught)
+    assert "***" in str(caught)
+    assert len(server.requests) == 1
+    assert server.requests[0].headers["authorization"] == f"Bearer {key}"
+
+
+def test_a_key_is_wanted_and_does_not_travel_unencrypted(tmp_path, monkeypatch):
+    monkeypatch.delenv("THE_KEY", raising=False)
+    one = worker("http://127.0.0.1:1", key_env="THE_KEY")
+    assert "the environment variable THE_KEY is not set" in str(failure(one, tmp_path))
+    health = asyncio.run(check_worker(one))
+    assert not health.ok
+    assert "THE_KEY is not set" in health.detail
+    monkeypatch.setenv("THE_KEY", "abc def")
+    assert "holds blanks" in str(failure(one, tmp_path))
+    monkeypatch.setenv("THE_KEY", "abcdef-123456")
+    caught = str(failure(worker("http://models.example", key_env="THE_KEY"), tmp_path))
+    assert "would get the key of THE_KEY unencrypted" in caught
+    assert "abcdef" not in caught
+    with serving(lambda request: answer_chat(request, "yes")) as server:
+        allowed = worker(server.url.replace("127.0.0.1", "localhost"), key_env="THE_KEY", allow_plain_http=True)
+        assert run(allowed, tmp_path).values["text"] == "yes"
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the gate goes by and that only its waiting moves: `clock.now`, and every wait in `clock.waits`."""
+
+    class Clock:
+        now, waits = 1000.0, []
+
+        def monotonic(self):
+            return self.now
+
+        async def sleep(self, seconds):
+            self.waits.append(seconds)
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    monkeypatch.setattr(pacing, "asyncio", clock)
+    return clock
+
+
+def test_a_rate_limit_is_waited_out_by_all_calls(tmp_path, clock):
+    arrivals = []
+
+    def answer(request):
+        arrivals.append(clock.now)
+        if len(arrivals) == 1:
+            request.answer_json(error("slow down", code="rate_limit_exceeded"), 429, retry_after="7")
+        else:
+            answer_chat(request, "yes")
+
+    async def two(one):
+        kind = CATALOG.task_type("answer_question")
+        contexts = [WorkerContext(tmp_path, tmp_path, name) for name in "ab"]
+        first = await one.run(kind, QUESTION, contexts[0])
+        one.chat._gate.close_for(3)  # what the first call was told holds for the second
+        second = await one.run(kind, QUESTION, contexts[1])
+        await one.close()
+        return [first, second]
+
+    with serving(answer) as server:
+        outputs = asyncio.run(two(worker(server.url)))
+    assert [output.values["text"] for output in outputs] == ["yes", "yes"]
+    assert arrivals == [1000, 1007, 1010]
+    assert clock.waits == [7, 3]
+
+
+def test_a_rate_limit_without_a_time_is_waited_out_longer_each_time(tmp_path, clock):
+    with serving(lambda request: request.answer_json(error("slow"), 429)) as server:
+        failure(worker(server.url, rate_limit_tries=4), tmp_path)
+        assert len(server.requests) == 4
+    for i, wait in enumerate(clock.waits, start=1):
+        assert 2**i / 2 <= wait <= 2**i
+
+
+def test_a_rate_limit_that_never_ends_fails_with_the_wait_that_it_asks_for(tmp_path, clock):
+    with serving(lambda request: request.answer_json(error("slow"), 429, retry_after="5")) as server:
+        caught = failure(worker(server.url, rate_limit_tries=3), tmp_path)
+        assert len(server.requests) == 3
+    assert (caught.retryable, caught.retry_after_s) == (True, 5.0)
+    with serving(lambda request: request.answer_json(error("slow"), 429, retry_after="3600")) as server:
+        caught = failure(worker(server.url, max_wait_s=5), tmp_path)
+        assert "rate limit is reached for 3600 s more; at most 5 s are waited" in str(caught)
+        assert len(server.requests) == 1
+    assert caught.retryable
+    assert caught.retry_after_s == pytest.approx(3600, abs=5)
+
+
+def test_the_headers_of_a_used_up_limit_are_kept_before_the_next_request(tmp_path, clock):
+    headers = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "6m0s"}
+    with serving(lambda request: stream(request, ["yes"], **headers)) as server:
+        one = worker(server.url, max_wait_s=1)
+        assert run(one, tmp_path).values["text"] == "yes"
+        assert "rate limit is reached for 360 s more" in str(failure(one, tmp_path))
+        assert len(server.requests) == 1
+
+
+def test_a_stream_that_breaks_off_is_no_answer(tmp_path):
+    def torn(request):
+        begin_stream(request)
+        request.send_chunk(event({"content": "half an"}))
+        request.hang_up()
+
+    def ended_early(request):
+        begin_stream(request)
+        request.send_chunk(event({"content": "half an"}))
+        request.send_chunk(b"")
+
+    def without_reason(request):
+        begin_stream(request)
+        request.send_chunk(event({"content": "half an"}))
+        end_stream(request)
+
+    for answer in (torn, ended_early, without_reason):
+        with serving(answer) as server:
+            caught = failure(worker(server.url), tmp_path)
+        assert "broke off" in str(caught)
+        assert caught.retryable
+
+
+def test_an_error_in_the_middle_of_a_stream(tmp_path):
+    def answer(request):
+        begin_stream(request)
+        request.send_chunk(b"data: " + json.dumps(error("the machine is on fire")).encode() + b"\n\n")
+        end_stream(request)
+
+    with serving(answer) as server:
+        caught = failure(worker(server.url), tmp_path)
+    assert "the machine is on fire" in str(caught)
+    assert caught.retryable
+
+
+def test_an_answer_cut_at_its_tokens_or_withheld_is_no_answer(tmp_path):
+    with serving(lambda request: answer_chat(request, "half an", finish="length")) as server:
+        caught = failure(worker(server.url), tmp_path)
+        assert "longer than the tokens it may have" in str(caught)
+        assert not caught.retryable
+    with serving(lambda request: answer_chat(request, "", finish="content_filter")) as server:
+        assert "withheld its answer" in str(failure(worker(server.url), tmp_path))
+
+
+def test_a_service_that_stalls_is_left(tmp_path):
+    def silent(request):
+        server.closing.wait(20)
+
+    def midway(request):
+        begin_stream(request)
+        request.send_chunk(event({"content": "half an"}))
+        server.closing.wait(20)
+
+    for answer in (silent, midway):
+        with serving(answer) as server:
+            caught = failure(worker(server.url, stall_s=0.2), tmp_path)
+        assert "sent nothing for 0.2 s" in str(caught)
+        assert caught.retryable
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "{}", '{"choices": []}', "[1, 2", '{"choices": [{}]}'])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_is_not_the_protocol_is_said_so(tmp_path, body, streamed):
+    with serving(lambda request: request.answer(body, content_type="application/json")) as server:
+        caught = failure(worker(server.url, stream=streamed), tmp_path)
+    assert "answered something that cannot be read" in str(caught) or "broke off" in str(caught)
+    assert caught.retryable
+
+
+def test_a_service_that_is_not_there(tmp_path):
+    port = unused_port()
+    caught = failure(worker(f"http://127.0.0.1:{port}"), tmp_path)
+    assert f"m at http://127.0.0.1:{port}/v1 cannot be reached" in str(caught)
+    assert caught.retryable
+
+
+def test_a_cancelled_call_hangs_up(tmp_path):
+    began = []
+
+    def answer(request):
+        begin_stream(request)
+        began.append(request)
+        server.closing.wait(20)
+
+    async def cancel(one):
+        context = WorkerContext(tmp_path, tmp_path, "t")
+        task = asyncio.create_task(one.run(CATALOG.task_type("answer_question"), QUESTION, context))
+        while not began:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await one.close()
+
+    with serving(answer) as server:
+        asyncio.run(cancel(worker(server.url)))
+
+
+def test_health_is_a_small_real_call_that_was_timed():
+    with serving(lambda request: answer_chat(request, "ok", finish="length")) as server:
+        one = worker(server.url)
+
+        async def check():
+            health = await check_worker(one)
+            await one.close()
+            return health
+
+        health = asyncio.run(check())
+    assert health.ok
+    assert health.latency_s is not None
+    assert 0 < health.latency_s < 30
+    assert server.requests[0].json["max_tokens"] == 16
+
+
+def test_one_worker_serves_several_event_loops(tmp_path):
+    with serving(lambda request: answer_chat(request, "yes")) as server:
+        one = worker(server.url)
+        for _ in range(2):
+            assert run(one, tmp_path).values["text"] == "yes"
