@@ -12,6 +12,9 @@ from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.graph_generator import pairs_fit
 from orchestai_jax.planner.model import Encoded, PlannerModel
 
+NO_PLAN = float(jnp.finfo(jnp.float32).min) / 2
+"""Log-probabilities below it belong to places of a beam that no plan filled."""
+
 
 @struct.dataclass
 class DecodedPlans:
@@ -47,6 +50,37 @@ def decode(
 
     chosen, states, task_logp, logp = map(of_best, (beams.chosen, beams.states, beams.task_logp, beams.logp))
     return _complete(model, catalog, encoded, chosen, states, task_logp, logp, preference)
+
+
+def decode_ranked(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    lower: Float[Array, "batch n hidden"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+    beams: int,
+) -> DecodedPlans:
+    """All plans that a search with so many beams ends with: rows [batch * beams], each instruction's by falling
+    probability.
+
+    Places that nothing filled (more beams than there are plans) have a `plan_logp` below `NO_PLAN`.
+    """
+    encoded = model.encode(catalog, lower, mask)
+    found = _search(model, catalog, encoded, beams)  # top_k leaves them in order
+    rows = Encoded(
+        hidden=jnp.repeat(encoded.hidden, beams, axis=0),
+        mask=jnp.repeat(encoded.mask, beams, axis=0),
+        task_types=encoded.task_types,
+        labels=jnp.repeat(encoded.labels, beams, axis=0),
+        attended=jnp.repeat(encoded.attended, beams, axis=0),
+    )
+
+    def flat(x: Array) -> Array:
+        return x.reshape(-1, *x.shape[2:])
+
+    chosen, states, task_logp, logp = map(flat, (found.chosen, found.states, found.task_logp, found.logp))
+    wanted = jnp.repeat(preference, beams, axis=0)
+    return _complete(model, catalog, rows, chosen, states, task_logp, logp, wanted)
 
 
 def decode_given(
@@ -109,7 +143,7 @@ def pick_plan(
         return jnp.argmax(logp / length**decoding.length_penalty, axis=1)
     posterior = jax.nn.softmax(logp / decoding.mbr_temperature, axis=-1)
     expected = jnp.einsum("bij,bj->bi", agreement(chosen, num_task_types), posterior)
-    found = logp > jnp.finfo(logp.dtype).min / 2  # a wide beam over a small catalog has places that nothing filled
+    found = logp > NO_PLAN  # a wide beam over a small catalog has places that nothing filled
     return jnp.argmax(jnp.where(found, expected, -1.0), axis=1)
 
 

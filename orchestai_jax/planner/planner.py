@@ -17,7 +17,7 @@ from orchestai_jax.config import DecodingConfig, Preference
 from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
-from orchestai_jax.planner.decoding import DecodedPlans, decode, decode_given
+from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, decode, decode_given, decode_ranked
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters, partition
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
@@ -123,6 +123,44 @@ class Planner:
                 plan = jax.tree.map(lambda x, row=row: x[row], decoded)
                 workflows[i] = to_workflow(texts[i], plan, catalog, self.spec.planner, preference, notes)
         return [w for w in workflows if w is not None]
+
+    def candidates(
+        self, text: str, n: int = 4, catalog: Catalog | None = None, preference: Preference | None = None
+    ) -> list[Workflow]:
+        """The most probable plans of an instruction that a search with `n` beams finds, the most probable first.
+
+        `plan` gives out the one of minimum Bayes risk where the decoding says so, which may be another than the first.
+        Fewer than `n` where there are fewer plans; none for text that cannot be planned. Raises ValueError for n < 1.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; it must be at least 1")
+        catalog = catalog if catalog is not None else self.catalog
+        preference = preference or self.preference
+        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
+        if not catalog.task_types or self._unreadable([text], tokens):
+            return []
+        ids, mask = _padded(tokens, self._max_tokens)
+        decoded = jax.device_get(
+            _plan_ranked(
+                self._graphdef, n, self._parameters, self._arrays(catalog), ids, mask, self._weights(preference, 1)
+            )
+        )
+        plans = [jax.tree.map(lambda x, rank=rank: x[rank], decoded) for rank in range(n)]
+        return [to_workflow(text, p, catalog, self.spec.planner, preference) for p in plans if p.plan_logp > NO_PLAN]
+
+    def task_type_scores(self, text: str, catalog: Catalog | None = None) -> dict[str, float]:
+        """How probable it is that the instruction wants each task type, by the label head: id to [0, 1], highest first.
+
+        Empty for text that cannot be planned.
+        """
+        catalog = catalog if catalog is not None else self.catalog
+        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
+        if not catalog.task_types or self._unreadable([text], tokens):
+            return {}
+        ids, mask = _padded(tokens, self._max_tokens)
+        labels = np.asarray(_labels(self._graphdef, self._parameters, self._arrays(catalog), ids, mask)[0])
+        order = np.argsort(-labels, kind="stable")
+        return {catalog.task_types[i].id: float(labels[i]) for i in order}
 
     def graph(
         self, text: str, task_types: Sequence[str], catalog: Catalog | None = None
@@ -230,6 +268,32 @@ def _plan(
 ) -> DecodedPlans:
     model = merge_parameters(graphdef, parameters)
     return decode(model, arrays, model.lower(ids, mask), mask, preference, decoding)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _plan_ranked(
+    graphdef: nnx.GraphDef,
+    beams: int,
+    parameters: Parameters,
+    arrays: CatalogArrays,
+    ids: Int[Array, "batch n"],
+    mask: Bool[Array, "batch n"],
+    preference: Float[Array, "batch 3"],
+) -> DecodedPlans:
+    model = merge_parameters(graphdef, parameters)
+    return decode_ranked(model, arrays, model.lower(ids, mask), mask, preference, beams)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _labels(
+    graphdef: nnx.GraphDef,
+    parameters: Parameters,
+    arrays: CatalogArrays,
+    ids: Int[Array, "batch n"],
+    mask: Bool[Array, "batch n"],
+) -> Float[Array, "batch T"]:
+    model = merge_parameters(graphdef, parameters)
+    return jax.nn.sigmoid(model.encode(arrays, model.lower(ids, mask), mask).labels)
 
 
 @functools.partial(jax.jit, static_argnums=0)

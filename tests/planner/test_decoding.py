@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.config import DecodingConfig
-from orchestai_jax.planner.decoding import agreement, decode, decode_given, pick_plan
+from orchestai_jax.planner.decoding import NO_PLAN, agreement, decode, decode_given, decode_ranked, pick_plan
 from orchestai_jax.planner.model import merge_parameters
 
 WEIGHTS = np.tile(np.array([1, 0.25, 0.25], np.float32), (4, 1))
@@ -37,6 +37,12 @@ def _decode(graphdef, parameters, arrays, ids, mask, beams):
     return decode(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), decoding)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _decode_ranked(graphdef, parameters, arrays, ids, mask, beams):
+    model = merge_parameters(graphdef, parameters)
+    return decode_ranked(model, arrays, model.lower(ids, mask), mask, jnp.asarray(WEIGHTS), beams)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _decode_given(graphdef, parameters, arrays, ids, mask, chosen):
     model = merge_parameters(graphdef, parameters)
@@ -57,7 +63,7 @@ def _all_logits(graphdef, parameters, arrays, ids, mask, padded):
 
 
 def _exhaustive(graphdef, parameters, arrays, ids, mask, size, max_tasks):
-    """The most probable plan of one instruction among all there are, and its log-probability."""
+    """All plans of one instruction and their log-probabilities, the most probable first."""
     plans = [p for n in range(1, max_tasks + 1) for p in itertools.permutations(range(size), n)]
     padded = np.array([[size, *p] + [size] * (max_tasks - len(p)) for p in plans])
     logits = np.asarray(_all_logits(graphdef, parameters, arrays, ids, mask, padded), np.float64)
@@ -70,8 +76,8 @@ def _exhaustive(graphdef, parameters, arrays, ids, mask, size, max_tasks):
             if step == max_tasks:
                 allowed[:size] = False
             totals[i] += logits[i, step, choice] - np.log(np.exp(logits[i, step, allowed]).sum())
-    best = int(np.argmax(totals))
-    return plans[best], totals[best]
+    order = np.argsort(-totals)
+    return [plans[i] for i in order], totals[order]
 
 
 def test_a_wide_beam_finds_what_exhaustive_search_finds(tiny, shaken, inputs):
@@ -79,10 +85,26 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(tiny, shaken, inputs):
     decoded = _decode(graphdef, shaken, arrays, *inputs, 64)
     for row in range(2):
         one = tuple(x[row : row + 1] for x in inputs)
-        plan, logp = _exhaustive(graphdef, shaken, arrays, *one, 5, spec.planner.decomposer.max_tasks)
+        plans, logp = _exhaustive(graphdef, shaken, arrays, *one, 5, spec.planner.decomposer.max_tasks)
         chosen = [int(t) for t in decoded.chosen[row] if t < 5]
-        assert chosen == list(plan)
-        np.testing.assert_allclose(decoded.plan_logp[row], logp, atol=1e-4)
+        assert chosen == list(plans[0])
+        np.testing.assert_allclose(decoded.plan_logp[row], logp[0], atol=1e-4)
+
+
+def test_ranked_plans_are_all_that_exhaustive_search_finds_in_its_order(tiny, shaken, inputs):
+    spec, graphdef, _, arrays, *_ = tiny
+    ranked = _decode_ranked(graphdef, shaken, arrays, *inputs, 100)
+    one = tuple(x[1:2] for x in inputs)
+    plans, logp = _exhaustive(graphdef, shaken, arrays, *one, 5, spec.planner.decomposer.max_tasks)
+    assert len(plans) == 85  # of five types, none twice, one to three
+    mine = slice(100, 200)  # the second of four instructions
+    found = ranked.plan_logp[mine] > NO_PLAN
+    assert found.tolist() == [True] * 85 + [False] * 15
+    np.testing.assert_allclose(ranked.plan_logp[mine][:85], logp, atol=1e-4)
+    assert {tuple(int(t) for t in row if t < 5) for row in ranked.chosen[mine][:85]} == set(plans)
+    decoded = _decode(graphdef, shaken, arrays, *inputs, 64)
+    for name in ("chosen", "edge_probabilities", "worker_logp", "complexity"):  # of the best one, completed alike
+        np.testing.assert_allclose(getattr(ranked, name)[::100], getattr(decoded, name), atol=1e-5)
 
 
 def test_beam_is_never_less_probable_than_greedy(tiny, shaken, inputs):
