@@ -9,7 +9,9 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import Int8Array
+from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import Implementation, Op, bucket
+from orchestai_kernels.int8_matmul.cpu import cpu
 from orchestai_kernels.int8_matmul.reference import MOST_COLUMNS, reference
 from orchestai_kernels.straight_through import straight_through
 
@@ -52,6 +54,16 @@ def _key(x: Array, weight: Int8Array) -> str:
 INT8_MATMUL = Op(
     "int8_matmul",
     key=_key,
-    implementations=[Implementation("reference", run=reference, sources=(_HERE / "reference.py",))],
+    implementations=[
+        Implementation(
+            "cpu",
+            run=cpu,
+            platforms=("cpu",),
+            available=available,
+            configs=CONFIGS,
+            sources=(_HERE / "cpu.py", *SOURCES),
+        ),
+        Implementation("reference", run=reference, sources=(_HERE / "reference.py",)),
+    ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

@@ -9,8 +9,10 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import Implementation, Op, bucket
 from orchestai_kernels.straight_through import straight_through
+from orchestai_kernels.ternary_matmul.cpu import cpu
 from orchestai_kernels.ternary_matmul.reference import MOST_COLUMNS, reference
 
 _HERE = pathlib.Path(__file__).parent
@@ -54,6 +56,16 @@ def _key(x: Array, weight: TernaryArray) -> str:
 TERNARY_MATMUL = Op(
     "ternary_matmul",
     key=_key,
-    implementations=[Implementation("reference", run=reference, sources=(_HERE / "reference.py",))],
+    implementations=[
+        Implementation(
+            "cpu",
+            run=cpu,
+            platforms=("cpu",),
+            available=available,
+            configs=CONFIGS,
+            sources=(_HERE / "cpu.py", *SOURCES),
+        ),
+        Implementation("reference", run=reference, sources=(_HERE / "reference.py",)),
+    ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

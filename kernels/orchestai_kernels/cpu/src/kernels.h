@@ -1,0 +1,71 @@
+// What the CPU library computes, and the table of functions that each instruction set fills in.
+//
+// The files of an instruction set are compiled with its own flags, so they include nothing of the standard library but
+// plain integer types: an inline function of a standard header, compiled for AVX-512 and kept by the linker for
+// everybody, would crash on other processors.
+#ifndef ORCHESTAI_KERNELS_CPU_KERNELS_H_
+#define ORCHESTAI_KERNELS_CPU_KERNELS_H_
+
+#include <stdint.h>
+
+namespace orchestai {
+
+// Tokens are quantised into tiles of this many; within a tile the values lie [columns / 4][tokens of the tile][4], so
+// that one 4-byte broadcast feeds a step. The last tile holds what is left, in the same form with fewer tokens.
+constexpr int64_t kTile = 6;
+// Rows of a packed block, and the multiple that columns are padded to (see TernaryArray).
+constexpr int64_t kRowBlock = 32;
+constexpr int64_t kColumnBlock = 64;
+
+// Quantised activations.
+struct Tokens {
+  int64_t count;
+  int64_t columns;  // padded to kColumnBlock with zeros
+  int64_t tile;     // tokens in a tile: kTile, or 1 for plain rows
+  int8_t* values;   // [count, columns], and room for one token more
+  int32_t* sums;      // of each token's values
+  float* reciprocal;  // 1 / s of each token; NaN or infinity for a token that is not finite (its values are 0)
+};
+
+// Packed ternary weights (the layout of TernaryArray) and where the result goes.
+struct Ternary {
+  const uint8_t* codes;
+  int64_t rows;
+  const float* scale;
+  int64_t scale_stride;  // 1: one a row; 0: one a matrix
+  float* y;              // [tokens, rows]
+};
+
+// Int8 weights, row-major, one scale a row.
+struct Int8 {
+  const int8_t* values;
+  int64_t rows;
+  int64_t columns;
+  const float* scale;
+  float* y;  // [tokens, rows]
+};
+
+struct Kernels {
+  const char* name;
+  // x [count, columns] to tokens.
+  void (*quantize)(const float* x, int64_t columns, const Tokens& tokens);
+  // The blocks of kRowBlock rows from `begin` up to `end`.
+  void (*ternary)(const Tokens& tokens, const Ternary& weight, int64_t begin, int64_t end);
+  // The rows from `begin` up to `end`; tokens in plain rows.
+  void (*int8)(const Tokens& tokens, const Int8& weight, int64_t begin, int64_t end);
+};
+
+const Kernels* portable_kernels();
+#if defined(__x86_64__)
+const Kernels* avx2_kernels();
+const Kernels* avx512_vnni_kernels();
+// Reads every byte once, by one of several loops; the result only keeps the compiler from dropping the reads.
+constexpr int kReadLoops = 4;
+uint64_t avx2_read(int loop, const uint8_t* bytes, int64_t count);
+#elif defined(__aarch64__)
+const Kernels* neon_dotprod_kernels();
+#endif
+
+}  // namespace orchestai
+
+#endif  // ORCHESTAI_KERNELS_CPU_KERNELS_H_
