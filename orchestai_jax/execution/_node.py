@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import heapq
 import pathlib
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,24 @@ from orchestai_jax.workflow import (
     predecessors,
 )
 from orchestai_jax.workflow.record import TaskStatus
+
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+_NO_RUN = TaskRun(task="", task_type="", status="skipped").model_dump()
+_FIELDS = set(TaskRun.model_fields)
+
+
+def _trusted_run(fields: dict[str, Any]) -> TaskRun:
+    """A TaskRun of values that the engine itself has made, without checking them: checking takes longer than all else.
+
+    It is what `TaskRun(**fields)` gives (a test compares them).
+    """
+    run = TaskRun.__new__(TaskRun)
+    put = object.__setattr__
+    put(run, "__dict__", fields)
+    put(run, "__pydantic_fields_set__", _FIELDS)
+    put(run, "__pydantic_extra__", None)
+    put(run, "__pydantic_private__", None)
+    return run
 
 
 @dataclasses.dataclass(slots=True)
@@ -111,11 +130,11 @@ class Node:
         "expected_cost",
         "holds",
         "index",
-        "key",
         "launched",
         "literals",
         "output",
         "permit",
+        "rank",
         "references",
         "run",
         "started_s",
@@ -128,15 +147,16 @@ class Node:
 
     def __init__(self, index: int, task: Task, task_type: TaskType, door: Door) -> None:
         self.index, self.task, self.task_type, self.door = index, task, task_type, door
-        self.key: tuple[float, int, Node] = (0.0, index, self)
-        """Its place among what is ready: the longest way to the workflow's end first, then the workflow's order."""
+        self.rank = 0.0
+        """The longest way from it to the workflow's end, negative: the longest is the most urgent."""
         self.waits_for = 0
-        self.dependents: list[Node] = []
-        self.literals: dict[str, Any] = {}
-        self.references: list[tuple[str, Node, str, Port | None]] = []
+        # Most tasks have none or one of these: what is not made need not be looked at by the garbage collector.
+        self.dependents: Sequence[Node] = ()
+        self.literals: Mapping[str, Any] = _NOTHING
+        self.references: Sequence[tuple[str, Node, str, Port | None]] = ()
         """Argument, producer, output, and the port to check the value against where that can only be done now."""
-        self.values: dict[str, Any] = {}
-        """Its arguments, once they are known."""
+        self.values: Mapping[str, Any] = _NOTHING
+        """Its arguments, while it runs."""
         self.launched = self.holds = False
         """Whether its coroutine was started; whether it holds a place of its worker's and one of the run's."""
         self.permit: asyncio.Future[None] | None = None
@@ -144,7 +164,7 @@ class Node:
         self.expected_cost = 0.0
         """What it may cost while it holds its places, where the run has a budget."""
         self.started_s = self.duration_s = 0.0
-        self.attempts: list[Attempt] = []
+        self.attempts: Sequence[Attempt] = ()
         """The calls that failed, and the one that ended it where some failed before."""
         self.attempt_offset = 0
         """Calls of before the run was resumed."""
@@ -161,9 +181,7 @@ class Node:
             BadValueError: a reference names an output that its task, though it succeeded, did not give, or one that
                 is not of the wanted type.
         """
-        if not self.references:
-            return self.literals.copy()
-        values = self.literals.copy()
+        values = dict(self.literals)
         for name, producer, output, port in self.references:
             assert producer.output is not None
             given = producer.output.values
@@ -180,7 +198,7 @@ class Node:
     def task_run(self) -> TaskRun:
         """How it ended; it has."""
         if self.run is None:
-            self.run = TaskRun(**self.entry())
+            self.run = _trusted_run({**_NO_RUN, **self.entry(), "attempts": tuple(self.attempts)})
         return self.run
 
     def entry(self) -> dict[str, Any]:
@@ -199,7 +217,7 @@ class Node:
             "tokens": used if output is None else used + output.tokens,
             "error": self.error,
             "outputs": {} if output is None else output.values,
-            "attempts": [a.model_dump() for a in self.attempts] if self.attempts else (),
+            "attempts": [a.model_dump() for a in self.attempts],
         }
 
 
@@ -210,16 +228,23 @@ def make_nodes(workflow: Workflow, catalog: Catalog, doors: Doors) -> list[Node]
         door = doors.door(str(task.worker), task.id)
         nodes[task.id] = Node(index, task, catalog.task_type(task.task_type), door)
     for node in nodes.values():
-        for name, argument in node.task.arguments.items():
-            if isinstance(argument, Value):
-                node.literals[name] = argument.value
-            else:
-                producer = nodes[argument.task]
-                node.references.append((name, producer, argument.output, _unproven(node, name, producer, argument)))
-        before = predecessors(node.task) if node.references else node.task.depends_on
+        arguments = node.task.arguments
+        if arguments:
+            node.literals = {name: a.value for name, a in arguments.items() if isinstance(a, Value)} or _NOTHING
+            if len(node.literals) < len(arguments):
+                node.references = [
+                    (name, nodes[a.task], a.output, _unproven(node, name, nodes[a.task], a))
+                    for name, a in arguments.items()
+                    if isinstance(a, Reference)
+                ]
+        before = predecessors(node.task)
         node.waits_for = len(before)
         for producer_id in before:
-            nodes[producer_id].dependents.append(node)
+            producer = nodes[producer_id]
+            if producer.dependents:
+                producer.dependents.append(node)  # pyright: ignore[reportAttributeAccessIssue] - a list from here on
+            else:
+                producer.dependents = [node]
     return list(nodes.values())
 
 
@@ -245,7 +270,7 @@ def rank(nodes: Sequence[Node]) -> None:
     while todo:
         node = todo.pop()
         length = longest[node.index] + (node.door.latency or typical)
-        node.key = (-length, node.index, node)
+        node.rank = -length
         for producer in producers[node.index]:
             longest[producer.index] = max(longest[producer.index], length)
             left[producer.index] -= 1
@@ -254,7 +279,7 @@ def rank(nodes: Sequence[Node]) -> None:
 
 
 class ReadyQueue:
-    """Tasks that could start, the most urgent first."""
+    """Tasks that could start, the most urgent first, then in the workflow's order."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Node]] = []
@@ -264,7 +289,7 @@ class ReadyQueue:
 
     def push(self, node: Node) -> None:
         """Add a task."""
-        heapq.heappush(self._heap, node.key)
+        heapq.heappush(self._heap, (node.rank, node.index, node))
 
     def pop(self) -> Node:
         """Take the most urgent."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from orchestai_jax.execution._collector import without_collector
 from orchestai_jax.execution._node import Door, Doors, Node, make_nodes, rank
 from orchestai_jax.execution._places import Places
 from orchestai_jax.execution._spending import Spending
@@ -55,10 +56,11 @@ class Run:
         self._order, self._journal, self._on_event, self._tracer = order, journal, on_event, tracer
         self._listener_broke = False
         self._doors = Doors(order.catalog, order.workers, order.policies, order.gates)
-        self._nodes = make_nodes(order.workflow, order.catalog, self._doors)
+        with without_collector():
+            self._nodes = make_nodes(order.workflow, order.catalog, self._doors)
         self._spending = Spending(order.policies.budget)
         self._places = Places(order.max_concurrency, self._spending, self._launch, self._refuse, self._break)
-        self._running: dict[asyncio.Task[None], Node] = {}
+        self._running: dict[Node, asyncio.Task[None]] = {}
         self._begun: list[Node] = []
         self._settled: list[Node] = []
         self._left = len(self._nodes)
@@ -81,7 +83,8 @@ class Run:
     @property
     def task_runs(self) -> tuple[TaskRun, ...]:
         """How every task ended, in the workflow's order; all of them have."""
-        return tuple([node.task_run() for node in self._nodes])
+        with without_collector():
+            return tuple([node.task_run() for node in self._nodes])
 
     def tell(self, kind: EventKind, **what: Any) -> None:
         """Hand the listener an event. One that has raised is told nothing more but `ended`, which brings the record."""
@@ -149,21 +152,31 @@ class Run:
         for node in self._nodes:
             if not node.launched:
                 self._settle(node, "skipped", error=self._late)
-        for task in self._running:
+        for task in self._running.values():
             task.cancel()
+        self._loop.call_soon(self._sweep)
         # What does not stop is told no second time, and nobody waits for it.
         self._loop.call_later(self._order.policies.grace_s, self._leave_behind)
 
     async def _stop_what_runs(self) -> None:
         if not self._running:
             return
-        for task in self._running:
+        for task in self._running.values():
             task.cancel()
-        await asyncio.wait(list(self._running), timeout=self._order.policies.grace_s)
+        await asyncio.wait(list(self._running.values()), timeout=self._order.policies.grace_s)
+        self._sweep()
         self._leave_behind()
 
+    def _sweep(self) -> None:
+        """Settle what was stopped before its first step, and could not do it itself."""
+        for node, task in list(self._running.items()):
+            if task.done():
+                del self._running[node]
+                self._settle_stopped(node)
+
     def _leave_behind(self) -> None:
-        for task, node in list(self._running.items()):
+        for node, task in list(self._running.items()):
+            del self._running[node]
             leave_behind(node.door.worker_id, task)
             self._settle_stopped(node)
 
@@ -180,9 +193,8 @@ class Run:
         if self._on_event is not None:
             self.tell("started", task=node.task)
         work = self._perform(node)
-        task = self._loop.create_task(work if self._tracer is None else self._tracer.traced(node, work))
-        self._running[task] = node
-        task.add_done_callback(self._landed)
+        # No done-callback, which would cost as much as the task itself: `_perform` takes itself off the list.
+        self._running[node] = self._loop.create_task(work if self._tracer is None else self._tracer.traced(node, work))
         self._begun.append(node)
         self._commit_soon()
 
@@ -214,8 +226,15 @@ class Run:
             self._settle(node, "failed", error=one_line(str(error)))
         except CallFailed as error:
             self._settle(node, "failed", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the listener's: it ends the run and is raised there
+            self._break(error)
+        except BaseException:  # an interrupt, which asyncio hands to whoever runs the loop
+            self._running[node].add_done_callback(asyncio.Task.exception)  # seen
+            raise
         else:
             self._settle(node, "succeeded", output=output)
+        finally:
+            self._running.pop(node, None)
 
     async def call(self, node: Node) -> Output:
         """Call the node's worker once, within its time limit, and check its output.
@@ -233,7 +252,7 @@ class Run:
             node.attempt_offset + len(node.attempts) + 1,
         )
         try:
-            work = door.worker.run(node.task_type, node.values.copy(), context)
+            work = door.worker.run(node.task_type, dict(node.values), context)
             if door.timeout_s is None:
                 output = await work
             else:
@@ -278,13 +297,6 @@ class Run:
 
     # What has ended
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        node = self._running.pop(task)
-        if task.cancelled():
-            self._settle_stopped(node)  # where it was stopped before its first step
-        elif (error := task.exception()) is not None and isinstance(error, Exception):
-            self._break(error)
-
     def _settle_stopped(self, node: Node) -> None:
         if self._late is not None:
             self._settle(node, "failed", error=f"{self._late} while this task ran")
@@ -301,6 +313,7 @@ class Run:
         if not node.launched:
             node.started_s = now
         node.status, node.output, node.error, node.duration_s = status, output, error, max(0.0, now - node.started_s)
+        node.values = {}
         if node.holds:
             self._places.release(node)
         self._settled.append(node)

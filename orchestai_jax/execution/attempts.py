@@ -192,16 +192,15 @@ async def call_once(host: Host, node: Node) -> Output:
 
 def note(host: Host, node: Node, started: float, how: CallFailed | Output) -> None:
     """Write a call down in the node's attempts."""
-    node.attempts.append(
-        Attempt(
-            worker=node.door.worker_id,
-            started_s=started,
-            duration_s=max(0.0, host.clock() - started),
-            cost=how.cost,
-            tokens=how.tokens,
-            error=str(how) if isinstance(how, CallFailed) else None,
-        )
+    attempt = Attempt(
+        worker=node.door.worker_id,
+        started_s=started,
+        duration_s=max(0.0, host.clock() - started),
+        cost=how.cost,
+        tokens=how.tokens,
+        error=str(how) if isinstance(how, CallFailed) else None,
     )
+    node.attempts = (*node.attempts, attempt)
 
 
 async def within(seconds: float, grace_s: float, worker_id: str, work: Awaitable[Any]) -> Any:

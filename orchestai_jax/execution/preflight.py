@@ -53,6 +53,7 @@ def check_run(
         reason
         for task in workflow.tasks
         if task.id not in finished
+        if not able.surely(task)
         for reason in _reasons(task, catalog.task_type(task.task_type), able, root)
     ]
     if reasons:
@@ -78,6 +79,13 @@ class _Able:
         for name, worker in workers.items():
             for task_type in worker.spec.task_types:
                 self._by_task_type.setdefault(task_type, set()).add(name)
+
+    def surely(self, task: Task) -> bool:
+        """Whether the task's worker can do it and no argument is written out: most tasks of a large workflow."""
+        worker = task.worker
+        if worker is None or worker not in self.to_do(task.task_type):
+            return False
+        return not any(isinstance(argument, Value) for argument in task.arguments.values())
 
     def to_do(self, task_type: str) -> set[str]:
         return self._by_task_type.get(task_type, set())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -30,7 +31,7 @@ def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Out
     """
     if not isinstance(output, Output):
         raise BadValueError(f"the worker returned {type(output).__name__} in place of an Output")
-    if not isinstance(output.values, Mapping):
+    if type(output.values) is not dict and not isinstance(output.values, Mapping):
         raise BadValueError(f"the worker returned {type(output.values).__name__} in place of a mapping of outputs")
     if not _is_cost(output.cost):
         raise BadValueError(f"the worker says that it cost {output.cost}; a cost is dollars, 0 or more")
@@ -38,9 +39,10 @@ def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Out
         raise BadValueError(
             f"the worker says that it used {output.tokens!r} tokens; a whole number, 0 or more, is wanted"
         )
-    values: dict[str, Any] = {}
-    for name, value in output.values.items():
-        values[name] = value if type(value) in _SCALARS else _as_json(name, value)
+    values = output.values
+    if type(values) is not dict or not _SCALARS.issuperset(map(type, values.values())):
+        values = {name: value if type(value) in _SCALARS else _as_json(name, value) for name, value in values.items()}
+        output = dataclasses.replace(output, values=values)
     for port in task_type.outputs:
         if port.name in values:
             if port.type != "any":
@@ -48,7 +50,7 @@ def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Out
         elif port.required:
             given = ", ".join(sorted(map(str, values))) or "nothing"
             raise BadValueError(f"the worker did not give the output {port.name}; it gave {given}")
-    return Output(values, output.cost, output.tokens)
+    return output
 
 
 def check_value(port: Port, value: Any, root: pathlib.Path, what: str = "output") -> None:

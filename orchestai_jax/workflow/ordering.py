@@ -17,7 +17,9 @@ from orchestai_jax.workflow.workflow import Reference, Task, Workflow
 
 def predecessors(task: Task) -> tuple[str, ...]:
     """The ids of the tasks that must be done before `task`: those it depends on, then those it only references."""
-    referenced = (a.task for a in task.arguments.values() if isinstance(a, Reference))
+    referenced = [a.task for a in task.arguments.values() if isinstance(a, Reference)]
+    if not referenced and len(task.depends_on) < 2:
+        return task.depends_on
     return tuple(dict.fromkeys((*task.depends_on, *referenced)))
 
 

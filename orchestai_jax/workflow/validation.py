@@ -59,17 +59,29 @@ def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments
     """
     faults: list[Fault] = []
     first: dict[str, Task] = {}
+    in_order = True  # every task after all that it needs: then there is no cycle to look for
+    graph: dict[str, tuple[str, ...]] = {}
     for task in workflow.tasks:
         if task.id in first:
             faults.append(Fault("duplicate_task", f"two tasks have the id {task.id!r}; ids must be unique", task.id))
-        first.setdefault(task.id, task)
+            continue
+        before = predecessors(task)
+        in_order = in_order and all(producer in graph for producer in before)
+        first[task.id] = task
+        graph[task.id] = before
     outputs = _Outputs(first, catalog)
+    fitting: set[tuple[str | None, str]] = set()  # pairs of worker and task type that were looked at and are right
     for task in workflow.tasks:
         faults += _dependency_faults(task, first)
-        faults += _worker_faults(task, catalog)
+        if task.alternatives or (task.worker, task.task_type) not in fitting:
+            found = list(_worker_faults(task, catalog))
+            faults += found
+            if not found and not task.alternatives:
+                fitting.add((task.worker, task.task_type))
         faults += _argument_faults(task, outputs, require_arguments)
-    graph = {task_id: tuple(p for p in predecessors(t) if p in first and p != task_id) for task_id, t in first.items()}
-    faults += [Fault("cycle", cycle_message(cycle), cycle[0]) for cycle in find_cycles(graph)]
+    if not in_order:
+        known = {t: tuple(p for p in before if p in first and p != t) for t, before in graph.items()}
+        faults += [Fault("cycle", cycle_message(cycle), cycle[0]) for cycle in find_cycles(known)]
     return faults
 
 
@@ -83,26 +95,40 @@ def check_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments: b
 
 
 class _Outputs:
-    """The task types of a workflow's tasks, and their outputs by name."""
+    """The task types of a workflow's tasks, and what they take and give by name."""
 
     def __init__(self, tasks: dict[str, Task], catalog: Catalog):
         self.tasks, self.catalog = tasks, catalog
+        self._task_types: dict[str, TaskType | None] = {}
         self._ports: dict[str, dict[str, Port]] = {}
+        self._slots: dict[str, dict[str, Port | Parameter]] = {}
 
     def task_type(self, task: Task) -> TaskType | None:
-        return self.catalog.task_type(task.task_type) if task.task_type in self.catalog.index else None
+        name = task.task_type
+        if name not in self._task_types:
+            self._task_types[name] = self.catalog.task_type(name) if name in self.catalog.index else None
+        return self._task_types[name]
 
     def of(self, task_type: TaskType) -> dict[str, Port]:
         if task_type.id not in self._ports:
             self._ports[task_type.id] = {port.name: port for port in task_type.outputs}
         return self._ports[task_type.id]
 
+    def slots(self, task_type: TaskType) -> dict[str, Port | Parameter]:
+        slots = self._slots.get(task_type.id)
+        if slots is None:
+            both = (*task_type.parameters, *task_type.inputs)
+            slots = self._slots[task_type.id] = {slot.name: slot for slot in both}
+        return slots
+
 
 def _dependency_faults(task: Task, tasks: Collection[str]) -> Iterator[Fault]:
-    for before, count in collections.Counter(task.depends_on).items():
-        if count > 1:
-            message = f"task {task.id!r} names {before!r} {count} times in depends_on; once is enough"
-            yield Fault("duplicate_dependency", message, task.id)
+    if len(set(task.depends_on)) < len(task.depends_on):
+        for before, count in collections.Counter(task.depends_on).items():
+            if count > 1:
+                message = f"task {task.id!r} names {before!r} {count} times in depends_on; once is enough"
+                yield Fault("duplicate_dependency", message, task.id)
+    for before in dict.fromkeys(task.depends_on):
         if before == task.id:
             yield Fault("self_dependency", f"task {task.id!r} depends on itself", task.id)
         elif before not in tasks:
@@ -127,7 +153,7 @@ def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> 
     task_type = outputs.task_type(task)
     slots: dict[str, Port | Parameter] = {}
     if task_type is not None:
-        slots = {slot.name: slot for slot in (*task_type.parameters, *task_type.inputs)}
+        slots = outputs.slots(task_type)
         if require_arguments:
             for slot in slots.values():
                 if slot.name not in task.arguments and slot.must_be_given:
