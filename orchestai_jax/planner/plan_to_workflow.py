@@ -16,6 +16,10 @@ LOW_CONFIDENCE = 0.2
 """Workflows under this confidence say so in their notes."""
 
 
+MAX_ALTERNATIVES = 4
+"""Workers that a plan names beside the chosen one: nobody tries more of them."""
+
+
 def empty_workflow(instruction: str, reason: str) -> Workflow:
     """The plan for an instruction that cannot be planned, and why."""
     return Workflow(instruction=instruction, confidence=0.0, notes=(reason,))
@@ -50,14 +54,15 @@ def to_workflow(
         arguments = filled.arguments[j]
         sources = {a.task for a in arguments.values() if isinstance(a, Reference)}
         sources |= {f"t{s + 1}" for s, t in filled.edges if t == j}
-        worker = pick_worker(np.asarray(plan.worker_logp[j]), task_type, catalog, config, preference)
-        if worker is None and catalog.workers:
+        ranked = rank_workers(np.asarray(plan.worker_logp[j]), task_type, catalog, config, preference)
+        if not ranked and catalog.workers:
             found_notes.append(f"t{j + 1}: no worker of the catalog can do {task_type}")
         tasks.append(
             Task(
                 id=f"t{j + 1}",
                 task_type=task_type,
-                worker=worker,
+                worker=ranked[0] if ranked else None,
+                alternatives=tuple(ranked[1 : 1 + MAX_ALTERNATIVES]),
                 arguments=arguments,
                 depends_on=tuple(sorted(sources, key=lambda name: int(name[1:]))),
                 confidence=_probability(float(plan.task_logp[j])),
@@ -90,17 +95,28 @@ def pick_worker(
     config: PlannerConfig,
     preference: Preference,
 ) -> str | None:
-    """The worker that a task gets: the most probable one, or by the declared figures where the learned selector is off.
+    """The worker that a task gets, the first of `rank_workers`; None where no worker can do the task."""
+    return next(iter(rank_workers(worker_logp, task_type_id, catalog, config, preference)), None)
 
-    None where no worker can do the task. `worker_logp` is a row of `DecodedPlans.worker_logp`.
+
+def rank_workers(
+    worker_logp: Float[np.ndarray, "M"],
+    task_type_id: str,
+    catalog: Catalog,
+    config: PlannerConfig,
+    preference: Preference,
+) -> list[str]:
+    """The workers that can do a task, best first: by their probability, or by the declared figures where the learned
+    selector is off.
+
+    Equals keep the catalog's order. `worker_logp` is a row of `DecodedPlans.worker_logp`.
     """
     able = catalog.workers_for(task_type_id)
-    if not able:
-        return None
     if config.worker_selector.enabled:
-        return able[int(np.argmax(worker_logp[: len(able)]))].id
-    dearest, slowest = max(w.cost for w in able) or 1.0, max(w.latency for w in able) or 1.0
-    return max(able, key=lambda w: preference.utility(w.quality, w.cost / dearest, w.latency / slowest)).id
+        return [able[int(i)].id for i in np.argsort(-worker_logp[: len(able)], kind="stable")]
+    dearest, slowest = max((w.cost for w in able), default=0) or 1.0, max((w.latency for w in able), default=0) or 1.0
+    ranked = sorted(able, key=lambda w: -preference.utility(w.quality, w.cost / dearest, w.latency / slowest))
+    return [worker.id for worker in ranked]
 
 
 def _probability(logp: float) -> float:
