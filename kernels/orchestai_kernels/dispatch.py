@@ -192,7 +192,7 @@ class Choice:
     why: Literal["named", "tuned", "measured now", "heuristic", "only one"]
     """On what ground."""
     rejected: Mapping[str, str]
-    """The implementations that would have come before it, with the reason of each."""
+    """The implementations that would have come before it, or are slower by the record, with the reason of each."""
 
 
 class Op:
@@ -238,9 +238,9 @@ class Op:
             try:
                 result = self._run(candidate, args, kwargs)
             except NotImplementedError as error:  # found out only while tracing
-                rejected[candidate.implementation] = str(error)
+                self._pass_over(candidate.implementation, error, rejected)
                 continue
-            self._log(dataclasses.replace(candidate, rejected=dict(rejected)))
+            self._log(dataclasses.replace(candidate, rejected={**rejected, **candidate.rejected}))
             return result
         raise NotImplementedError(f"{self.name}: nothing runs this call on {platform()}: {_listing(rejected)}")
 
@@ -250,7 +250,7 @@ class Op:
             return self._named(implementation, config, args, kwargs)
         rejected: dict[str, str] = {}
         for candidate in self._candidates(args, kwargs, rejected):
-            return dataclasses.replace(candidate, rejected=dict(rejected))
+            return dataclasses.replace(candidate, rejected={**rejected, **candidate.rejected})
         raise NotImplementedError(f"{self.name}: nothing runs this call on {platform()}: {_listing(rejected)}")
 
     def here(self) -> dict[str, str | None]:
@@ -310,9 +310,7 @@ class Op:
                 self.implementations[name].accepts(*args, **kwargs)
                 able.append(self.implementations[name])
             except NotImplementedError as error:
-                rejected[name] = str(error)
-                if isinstance(error, KernelMissingError):
-                    self._log_once(("missing", name), logging.WARNING, "%s: no `%s`: %s", self.name, name, error)
+                self._pass_over(name, error, rejected)
         if len(able) == 1 and able[0].configs is None:
             yield Choice(able[0].name, None, "only one", {})
             return
@@ -339,13 +337,20 @@ class Op:
             entry, why = measure_call(self, args, kwargs), "measured now"
             self.remember(entry)
         by_name = {implementation.name: implementation for implementation in able}
-        for timing in entry.ranked() if entry else ():
+        ranked = entry.ranked() if entry else ()
+        medians = {timing.implementation: timing.median_seconds for timing in reversed(ranked)}
+        for timing in ranked:
             implementation = by_name.get(timing.implementation)
             if implementation is None:
                 continue
             configs = implementation.configs
             config = configs.config_class(**(timing.config or {})) if configs else None
-            yield Choice(implementation.name, config, why, {})
+            slower = {
+                name: f"{seconds / timing.median_seconds:.2f} times as long by the record"
+                for name, seconds in medians.items()
+                if name != implementation.name and name in by_name and timing.median_seconds > 0
+            }
+            yield Choice(implementation.name, config, why, slower)
 
     def _order(self, target: Platform, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[str]:
         return tuple(self.implementations) if self.prefer is None else self.prefer(target, *args, **kwargs)
@@ -376,6 +381,11 @@ class Op:
         if implementation.interpretable:
             extra["interpret"] = choice.why == "named" and current_settings().interpret
         return implementation.run(*args, **kwargs, **extra)
+
+    def _pass_over(self, name: str, error: NotImplementedError, rejected: dict[str, str]) -> None:
+        rejected[name] = str(error)
+        if isinstance(error, KernelMissingError):
+            self._log_once(("missing", name), logging.WARNING, "%s: no `%s`: %s", self.name, name, error)
 
     def _log(self, choice: Choice) -> None:
         where = platform()

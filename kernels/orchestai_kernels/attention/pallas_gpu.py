@@ -1,0 +1,445 @@
+"""Flash attention for GPUs: Pallas kernels that Triton compiles.
+
+A program of the forward holds a block of rows and walks over the keys (Dao 2023, algorithm 1). With `splits` each
+program walks over a part of the keys, and the parts are joined by their logarithms of sums. Tiles that every row sees
+whole are computed without masking.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+from jaxtyping import Array, Float
+
+from orchestai_kernels.arrays import Int8Array
+from orchestai_kernels.attention.config import GpuTiles
+from orchestai_kernels.attention.masks import Masks, RowMasks, visible_tile
+from orchestai_kernels.attention.vjp import LOG2_E, FlashKernels, Static, flash_attention, pad_axis, pad_given
+
+
+def attention_pallas_gpu(
+    q: Float[Array, "batch queries heads head_dim"],
+    k: Float[Array, "batch keys kv_heads head_dim"] | Int8Array,
+    v: Float[Array, "batch keys kv_heads value_dim"] | Int8Array,
+    masks: Masks,
+    *,
+    scale: float,
+    config: GpuTiles,
+    interpret: bool,
+) -> Float[Array, "batch queries heads value_dim"]:
+    """Flash attention with a backward of its own."""
+    return flash_attention(KERNELS, q, k, v, masks, scale=scale, tiles=config, interpret=interpret)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """a bᵀ in float32; exact products for float32, where Triton would round to tf32."""
+    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    return plgpu.dot(a, b, trans_b=True, precision=precision)
+
+
+def _times(a: Array, b: Array) -> Array:
+    """a b in float32."""
+    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    return plgpu.dot(a, b, precision=precision)
+
+
+def _least(*bounds: Array | int) -> Array:
+    return functools.reduce(jnp.minimum, [jnp.asarray(bound, jnp.int32) for bound in bounds])
+
+
+def _up(n: Array, block: int) -> Array:
+    """n / block rounded up, for n of at least 0."""
+    return jax.lax.div(n + (block - 1), jnp.int32(block))
+
+
+def _down(n: Array, block: int) -> Array:
+    return jax.lax.div(n, jnp.int32(block))
+
+
+def _forward_kernel(
+    lengths: Any,
+    starts: Any,
+    q_ref: Any,
+    k_ref: Any,
+    v_ref: Any,
+    k_scale: Any,
+    v_scale: Any,
+    mask: Any,
+    row_segments: Any,
+    key_segments: Any,
+    out_ref: Any,
+    lse_ref: Any,
+    *,
+    static: Static,
+    steps: int,
+) -> None:
+    tiles: GpuTiles = static.tiles
+    length, start = lengths[...], starts[...]
+    first_row = pl.program_id(0) * tiles.block_rows
+    rows = first_row + jnp.arange(tiles.block_rows)
+    q = q_ref[...]
+
+    def step(index: Array, carry: Any, *, masked: bool) -> Any:
+        acc, most, total = carry
+        at = pl.ds(index * tiles.block_keys, tiles.block_keys)
+        scores = _dot(q, k_ref[at, :].astype(q.dtype)) * (static.scale * LOG2_E)  # [rows, keys]
+        if k_scale is not None:
+            scores = scores * k_scale[at][None, :]
+        if masked:
+            visible = visible_tile(
+                rows[:, None],
+                (index * tiles.block_keys + jnp.arange(tiles.block_keys))[None, :],
+                length=length,
+                start=start,
+                group=static.group,
+                causal=static.causal,
+                row_segments=None if row_segments is None else row_segments[...][:, None],
+                key_segments=None if key_segments is None else key_segments[at][None, :],
+                mask=None if mask is None else mask[:, at],
+            )
+            scores = jnp.where(visible, scores, -jnp.inf)
+        higher = jnp.maximum(most, jnp.max(scores, axis=1))
+        shift = jnp.where(higher == -jnp.inf, 0.0, higher)  # -inf - -inf would be NaN
+        weights = jnp.exp2(scores - shift[:, None])
+        fade = jnp.exp2(most - shift)
+        total = total * fade + jnp.sum(weights, axis=1)
+        if v_scale is not None:
+            weights = weights * v_scale[at][None, :]
+        acc = acc * fade[:, None] + _times(weights.astype(q.dtype), v_ref[at, :].astype(q.dtype))
+        return acc, higher, total
+
+    per_split = -(-steps // tiles.splits)
+    low = pl.program_id(1) * per_split
+    high = _least(low + per_split, _up(length, tiles.block_keys))
+    whole = _down(length, tiles.block_keys)
+    if static.causal:
+        group = jnp.int32(static.group)
+        last = start + jax.lax.div(first_row + (tiles.block_rows - 1), group)
+        high = _least(high, _up(last + 1, tiles.block_keys))
+        whole = _least(whole, _down(start + jax.lax.div(first_row, group) + 1, tiles.block_keys))
+    whole = low if mask is not None or row_segments is not None else jnp.clip(whole, low, jnp.maximum(low, high))
+    carry = (
+        jnp.zeros((tiles.block_rows, v_ref.shape[-1]), jnp.float32),
+        jnp.full(tiles.block_rows, -jnp.inf, jnp.float32),
+        jnp.zeros(tiles.block_rows, jnp.float32),
+    )
+    carry = jax.lax.fori_loop(low, whole, functools.partial(step, masked=False), carry)
+    acc, most, total = jax.lax.fori_loop(whole, high, functools.partial(step, masked=True), carry)
+    out_ref[...] = (acc / jnp.where(total == 0, 1.0, total)[:, None]).astype(out_ref.dtype)
+    lse_ref[...] = most + jnp.log2(total)
+
+
+def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple[Array, Array]:
+    tiles: GpuTiles = static.tiles
+    batch, rows, kv_heads, _ = q.shape
+    value_dim = v.shape[-1]
+    (k, k_scale), (v, v_scale) = _parts(k), _parts(v)
+    masks = _padded(masks, tiles.block_rows, tiles.block_keys)
+    q = _fit(q, tiles.block_rows)
+    k, v = _fit(k, tiles.block_keys), _fit(v, tiles.block_keys)
+    k_scale, v_scale = pad_given(k_scale, 1, tiles.block_keys), pad_given(v_scale, 1, tiles.block_keys)
+    blocks = _Blocks(kv_heads, row_axis=0)
+    args, specs = _masked_inputs(masks, blocks, tiles.block_rows, None)
+    split_out = (tiles.splits, *q.shape[:-1], v.shape[-1])
+    out, lse = pl.pallas_call(
+        functools.partial(_forward_kernel, static=static, steps=k.shape[1] // tiles.block_keys),
+        grid=(q.shape[1] // tiles.block_rows, tiles.splits, batch * kv_heads),
+        in_specs=[
+            *specs[:2],
+            blocks.rows(tiles.block_rows, q.shape[-1]),
+            blocks.whole(k.shape[1], k.shape[-1]),
+            blocks.whole(v.shape[1], v.shape[-1]),
+            None if k_scale is None else blocks.whole(k.shape[1]),
+            None if v_scale is None else blocks.whole(v.shape[1]),
+            *specs[2:],
+        ],
+        out_specs=[
+            pl.BlockSpec(
+                (None, None, tiles.block_rows, None, v.shape[-1]),
+                lambda i, s, p: (s, jax.lax.div(p, kv_heads), i, jax.lax.rem(p, kv_heads), 0),
+            ),
+            pl.BlockSpec(
+                (None, None, None, tiles.block_rows),
+                lambda i, s, p: (s, jax.lax.div(p, kv_heads), jax.lax.rem(p, kv_heads), i),
+            ),
+        ],
+        out_shape=[
+            jax.ShapeDtypeStruct(split_out, q.dtype if tiles.splits == 1 else jnp.float32),
+            jax.ShapeDtypeStruct((tiles.splits, batch, kv_heads, q.shape[1]), jnp.float32),
+        ],
+        compiler_params=plgpu.CompilerParams(num_warps=tiles.num_warps, num_stages=tiles.num_stages),
+        interpret=static.interpret,
+        name="attention_forward",
+    )(*args[:2], q, k, v, k_scale, v_scale, *args[2:])
+    out, lse = out[:, :, :rows, :, :value_dim], lse[..., :rows]
+    if tiles.splits == 1:
+        return out[0], lse[0]
+    return _joined(out, lse, q.dtype)
+
+
+def _joined(out: Array, lse: Array, dtype: Any) -> tuple[Array, Array]:
+    """The parts of the keys as one: weighted by the share that each part's sum has in the whole."""
+    most = jnp.max(lse, axis=0)
+    shares = jnp.exp2(lse - jnp.where(most == -jnp.inf, 0.0, most))  # [splits, batch, kv_heads, rows]
+    total = jnp.sum(shares, axis=0)
+    shares = shares / jnp.where(total == 0, 1.0, total)
+    return jnp.einsum("sbhr,sbrhv->brhv", shares, out).astype(dtype), most + jnp.log2(total)
+
+
+def _dq_kernel(
+    lengths: Any,
+    starts: Any,
+    q_ref: Any,
+    k_ref: Any,
+    v_ref: Any,
+    dout_ref: Any,
+    lse_ref: Any,
+    delta_ref: Any,
+    mask: Any,
+    row_segments: Any,
+    key_segments: Any,
+    dq_ref: Any,
+    *,
+    static: Static,
+) -> None:
+    tiles: GpuTiles = static.tiles
+    length, start = lengths[...], starts[...]
+    first_row = pl.program_id(0) * tiles.block_rows_dq
+    rows = first_row + jnp.arange(tiles.block_rows_dq)
+    q, dout, lse, delta = q_ref[...], dout_ref[...], lse_ref[...], delta_ref[...]
+
+    def step(index: Array, dq: Array) -> Array:
+        at = pl.ds(index * tiles.block_keys_dq, tiles.block_keys_dq)
+        k = k_ref[at, :]
+        scores = _dot(q, k) * (static.scale * LOG2_E)  # [rows, keys]
+        visible = visible_tile(
+            rows[:, None],
+            (index * tiles.block_keys_dq + jnp.arange(tiles.block_keys_dq))[None, :],
+            length=length,
+            start=start,
+            group=static.group,
+            causal=static.causal,
+            row_segments=None if row_segments is None else row_segments[...][:, None],
+            key_segments=None if key_segments is None else key_segments[at][None, :],
+            mask=None if mask is None else mask[:, at],
+        )
+        weights = jnp.where(visible, jnp.exp2(scores - lse[:, None]), 0.0)
+        dscores = weights * (_dot(dout, v_ref[at, :]) - delta[:, None]) * static.scale
+        return dq + _times(dscores.astype(q.dtype), k)
+
+    high = _up(length, tiles.block_keys_dq)
+    if static.causal:
+        last = start + jax.lax.div(first_row + (tiles.block_rows_dq - 1), jnp.int32(static.group))
+        high = _least(high, _up(last + 1, tiles.block_keys_dq))
+    zero = jnp.zeros((tiles.block_rows_dq, q.shape[-1]), jnp.float32)
+    dq_ref[...] = jax.lax.fori_loop(0, high, step, zero).astype(dq_ref.dtype)
+
+
+def _dkv_kernel(
+    lengths: Any,
+    starts: Any,
+    q_ref: Any,
+    k_ref: Any,
+    v_ref: Any,
+    dout_ref: Any,
+    lse_ref: Any,
+    delta_ref: Any,
+    mask: Any,
+    row_segments: Any,
+    key_segments: Any,
+    dk_ref: Any,
+    dv_ref: Any,
+    *,
+    static: Static,
+    steps: int,
+) -> None:
+    tiles: GpuTiles = static.tiles
+    length, start = lengths[...], starts[...]
+    first_key = pl.program_id(0) * tiles.block_keys_dkv
+    keys = first_key + jnp.arange(tiles.block_keys_dkv)
+    k, v = k_ref[...], v_ref[...]
+
+    def step(index: Array, carry: Any) -> Any:
+        dk, dv = carry
+        at = pl.ds(index * tiles.block_rows_dkv, tiles.block_rows_dkv)
+        q, dout, lse, delta = q_ref[at, :], dout_ref[at, :], lse_ref[at], delta_ref[at]
+        scores = _dot(k, q) * (static.scale * LOG2_E)  # [keys, rows]: turned, so that no tile need be transposed
+        visible = visible_tile(
+            (index * tiles.block_rows_dkv + jnp.arange(tiles.block_rows_dkv))[None, :],
+            keys[:, None],
+            length=length,
+            start=start,
+            group=static.group,
+            causal=static.causal,
+            row_segments=None if row_segments is None else row_segments[at][None, :],
+            key_segments=None if key_segments is None else key_segments[...][:, None],
+            mask=None if mask is None else mask[at, :].T,
+        )
+        weights = jnp.where(visible, jnp.exp2(scores - lse[None, :]), 0.0)
+        dv = dv + _times(weights.astype(dout.dtype), dout)
+        dscores = weights * (_dot(v, dout) - delta[None, :]) * static.scale
+        return dk + _times(dscores.astype(q.dtype), q), dv
+
+    low = jnp.int32(0)
+    if static.causal:  # the first row that sees the first key
+        low = _down(jnp.maximum(first_key - start, 0) * static.group, tiles.block_rows_dkv)
+    high = jnp.where(first_key < length, steps, 0)
+    zero = (jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32))
+    dk, dv = jax.lax.fori_loop(low, high, step, zero)
+    dk_ref[...] = dk.astype(dk_ref.dtype)
+    dv_ref[...] = dv.astype(dv_ref.dtype)
+
+
+def _backward(
+    q: Array, k: Array, v: Array, masks: RowMasks, dout: Array, lse: Array, delta: Array, static: Static
+) -> tuple[Array, Array, Array]:
+    tiles: GpuTiles = static.tiles
+    batch, rows, kv_heads, head_dim = q.shape
+    keys, value_dim = k.shape[1], v.shape[-1]
+    block_rows = max(tiles.block_rows_dq, tiles.block_rows_dkv)  # powers of two: the larger is a multiple
+    block_keys = max(tiles.block_keys_dq, tiles.block_keys_dkv)
+    masks = _padded(masks, block_rows, block_keys)
+    q, dout = _fit(q, block_rows), _fit(dout, block_rows)
+    k, v = _fit(k, block_keys), _fit(v, block_keys)
+    lse, delta = pad_axis(lse, 2, block_rows), pad_axis(delta, 2, block_rows)
+    params = plgpu.CompilerParams(num_warps=tiles.num_warps_backward, num_stages=tiles.num_stages_backward)
+    arrays = (q, k, v, dout, lse, delta)
+
+    blocks = _Blocks(kv_heads, row_axis=0)
+    args, specs = _masked_inputs(masks, blocks, tiles.block_rows_dq, None)
+    dq = pl.pallas_call(
+        functools.partial(_dq_kernel, static=static),
+        grid=(q.shape[1] // tiles.block_rows_dq, batch * kv_heads),
+        in_specs=[
+            *specs[:2],
+            blocks.rows(tiles.block_rows_dq, q.shape[-1]),
+            blocks.whole(k.shape[1], k.shape[-1]),
+            blocks.whole(v.shape[1], v.shape[-1]),
+            blocks.rows(tiles.block_rows_dq, dout.shape[-1]),
+            blocks.row_numbers(tiles.block_rows_dq),
+            blocks.row_numbers(tiles.block_rows_dq),
+            *specs[2:],
+        ],
+        out_specs=blocks.rows(tiles.block_rows_dq, q.shape[-1]),
+        out_shape=jax.ShapeDtypeStruct(q.shape, q.dtype),
+        compiler_params=params,
+        interpret=static.interpret,
+        name="attention_dq",
+    )(*args[:2], *arrays, *args[2:])
+
+    blocks = _Blocks(kv_heads, row_axis=None)
+    args, specs = _masked_inputs(masks, blocks, None, tiles.block_keys_dkv)
+    dk, dv = pl.pallas_call(
+        functools.partial(_dkv_kernel, static=static, steps=q.shape[1] // tiles.block_rows_dkv),
+        grid=(k.shape[1] // tiles.block_keys_dkv, batch * kv_heads),
+        in_specs=[
+            *specs[:2],
+            blocks.whole(q.shape[1], q.shape[-1]),
+            blocks.columns(tiles.block_keys_dkv, k.shape[-1]),
+            blocks.columns(tiles.block_keys_dkv, v.shape[-1]),
+            blocks.whole(q.shape[1], dout.shape[-1]),
+            blocks.row_numbers(None, q.shape[1]),
+            blocks.row_numbers(None, q.shape[1]),
+            *specs[2:],
+        ],
+        out_specs=[
+            blocks.columns(tiles.block_keys_dkv, k.shape[-1]),
+            blocks.columns(tiles.block_keys_dkv, v.shape[-1]),
+        ],
+        out_shape=[jax.ShapeDtypeStruct(k.shape, k.dtype), jax.ShapeDtypeStruct(v.shape, v.dtype)],
+        compiler_params=params,
+        interpret=static.interpret,
+        name="attention_dkv",
+    )(*args[:2], *arrays, *args[2:])
+    return dq[:, :rows, :, :head_dim], dk[:, :keys, :, :head_dim], dv[:, :keys, :, :value_dim]
+
+
+class _Blocks:
+    """Block specs over arrays [batch, length, kv_heads, dim]; the grid's last axis is batch × kv_heads, its first walks
+    over rows (`row_axis` 0) or over keys (None).
+    """
+
+    def __init__(self, kv_heads: int, row_axis: int | None):
+        self.kv_heads, self.row_axis = kv_heads, row_axis
+
+    def of(self, p: Any) -> tuple[Any, Any]:
+        """(batch element, key head) of a program."""
+        return jax.lax.div(p, self.kv_heads), jax.lax.rem(p, self.kv_heads)
+
+    def number(self) -> pl.BlockSpec:
+        """One number a batch element."""
+        return pl.BlockSpec((None,), lambda *g: (self.of(g[-1])[0],))
+
+    def rows(self, block: int, dim: int) -> pl.BlockSpec:
+        """A block of the length's axis, by the grid's first axis."""
+        return pl.BlockSpec((None, block, None, dim), lambda *g: (self.of(g[-1])[0], g[0], self.of(g[-1])[1], 0))
+
+    columns = rows
+
+    def whole(self, length: int, dim: int | None = None) -> pl.BlockSpec:
+        """All of the length's axis; without `dim` of an array [batch, length, kv_heads]."""
+        if dim is None:
+            return pl.BlockSpec((None, length, None), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1]))
+        return pl.BlockSpec((None, length, None, dim), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1], 0))
+
+    def row_numbers(self, block: int | None, length: int = 0) -> pl.BlockSpec:
+        """Of an array [batch, kv_heads, rows]: a block of rows by the grid's first axis, or all."""
+        return pl.BlockSpec((None, None, block or length), lambda *g: (*self.of(g[-1]), g[0] if block else 0))
+
+
+def _masked_inputs(
+    masks: RowMasks, blocks: _Blocks, block_rows: int | None, block_keys: int | None
+) -> tuple[list[Any], list[Any]]:
+    """(lengths, starts, mask, row segments, key segments) and their specs: blocked along rows or keys, else whole."""
+
+    def along(block: int | None, length: int) -> tuple[int, Any]:
+        return (length, lambda g: 0) if block is None else (block, lambda g: g[0])
+
+    specs: list[Any] = [blocks.number(), blocks.number(), None, None, None]
+    if masks.mask is not None:
+        b, heads, rows, keys = masks.mask.shape
+        (row_block, row_at), (key_block, key_at) = along(block_rows, rows), along(block_keys, keys)
+
+        def mask_at(*g: Any) -> tuple[Any, ...]:
+            element, head = blocks.of(g[-1])
+            return (element if b > 1 else 0, head if heads > 1 else 0, row_at(g), key_at(g))
+
+        specs[2] = pl.BlockSpec((None, None, row_block, key_block), mask_at)
+    if masks.row_segments is not None and masks.key_segments is not None:
+        for index, block, segments in ((3, block_rows, masks.row_segments), (4, block_keys, masks.key_segments)):
+            size, at = along(block, segments.shape[1])
+            specs[index] = pl.BlockSpec((None, size), functools.partial(_segment_at, blocks, at))
+    return [masks.lengths, masks.starts, masks.mask, masks.row_segments, masks.key_segments], specs
+
+
+def _segment_at(blocks: _Blocks, at: Any, *g: Any) -> tuple[Any, Any]:
+    return blocks.of(g[-1])[0], at(g)
+
+
+def _padded(masks: RowMasks, block_rows: int, block_keys: int) -> RowMasks:
+    """Masks of whole blocks; padded keys lie beyond every length, padded rows are cut off."""
+    return RowMasks(
+        masks.lengths,
+        masks.starts,
+        pad_given(pad_given(masks.mask, 2, block_rows), 3, block_keys),
+        pad_given(masks.row_segments, 1, block_rows),
+        pad_given(masks.key_segments, 1, block_keys),
+    )
+
+
+def _fit(x: Array, block: int) -> Array:
+    """[batch, length, kv_heads, dim] padded to whole blocks, and dim to a power of two that Triton can multiply."""
+    dim = max(16, pl.next_power_of_2(x.shape[-1]))
+    return pad_axis(pad_axis(x, 1, block), 3, dim)
+
+
+def _parts(x: Array | Int8Array) -> tuple[Array, Array | None]:
+    return (x.values, x.scale) if isinstance(x, Int8Array) else (x, None)
+
+
+KERNELS = FlashKernels(_forward, _backward)
