@@ -56,6 +56,13 @@ def prepare(
             "--min-success", min=0.0, max=1.0, help="Of records: leave out runs with a smaller share of tasks done."
         ),
     ] = 1.0,
+    min_quality: Annotated[
+        float,
+        typer.Option("--min-quality", min=0.0, max=1.0, help="Of records: leave out runs of a lower measured quality."),
+    ] = 0.0,
+    every_run: Annotated[
+        bool, typer.Option("--every-run", help="Of records: keep all runs of an instruction, not only the best one.")
+    ] = False,
     augment: Annotated[
         int,
         typer.Option(
@@ -77,12 +84,14 @@ def prepare(
       orchestai data prepare runs/records.jsonl --format records --out prepared --augment 500 --seed 1
       orchestai data prepare train.jsonl --format taskbench --catalog tool_desc.json --validation-fraction 0.1
     """
-    from orchestai_jax.data import augmented_samples, load_samples, save_samples, split_by_hash
+    from orchestai_jax.data import augmented_samples, learnable_runs, load_samples, save_samples, split_by_hash
 
     samples = load_samples(source, data_format.value, read_catalog(catalog, graph))
-    kept = [sample for sample in samples if (sample.rewards or {}).get("success", 1.0) >= min_success]
+    keep_all = every_run or data_format is not Format.records
+    kept = learnable_runs(samples, min_success=min_success, min_quality=min_quality, every_run=keep_all)
     if not kept:
-        raise WrongUseError(f"{source}: no run reaches --min-success {min_success:g}; lower it")
+        limits = f"--min-success {min_success:g}" + (f" and --min-quality {min_quality:g}" if min_quality else "")
+        raise WrongUseError(f"{source}: no run reaches {limits}; lower it")
     train, validation = split_by_hash(kept, validation_fraction, salt)
     parts = {"train": [*train, *augmented_samples(train, augment, seed)], "validation": validation}
     paths = {name: out / f"{name}.jsonl" for name in parts}
@@ -107,7 +116,8 @@ def prepare(
     if augment:
         table.add_row("variants", str(augment), "among those of train")
     if report["left_out"]:
-        table.add_row("left out", str(report["left_out"]), f"runs below --min-success {min_success:g}")
+        why = f"below --min-success {min_success:g}" + (f" or --min-quality {min_quality:g}" if min_quality else "")
+        table.add_row("left out", str(report["left_out"]), why if keep_all else f"{why}, or not the best of their kind")
     open_console().print(table)
 
 

@@ -22,6 +22,7 @@ from orchestai_jax.data import (
     Tokenizer,
     bucket_length,
     epoch_batches,
+    learnable_runs,
     load_samples,
     split_by_hash,
     train_tokenizer,
@@ -80,14 +81,14 @@ def load_training_samples(config: RunConfig) -> TrainingSamples:
     """
     data = config.data
     catalog = load_catalog(data.catalog, graph=data.graph) if data.catalog else None
-    samples = load_samples(data.train, data.format, catalog)
+    samples = _read_samples(data.train, data.format, catalog)
     if catalog is None:
         names = dict.fromkeys(t for s in samples for t in s.task_types)
         catalog = Catalog(name=config.name, task_types=tuple(TaskType(id=name) for name in names))
     if config.worker.catalog:
         catalog = catalog.model_copy(update={"workers": load_catalog(config.worker.catalog).workers})
     if data.validation:
-        train, validation = list(samples), list(load_samples(data.validation, data.format, catalog))
+        train, validation = list(samples), list(_read_samples(data.validation, data.format, catalog))
     else:
         train, validation = split_by_hash(samples, data.validation_fraction)
     for name, part in (("training", train), ("validation", validation)):
@@ -96,6 +97,17 @@ def load_training_samples(config: RunConfig) -> TrainingSamples:
                 f"{data.train}: no {name} samples are left of {len(samples)}; change data.validation_fraction"
             )
     return TrainingSamples(catalog, train, validation)
+
+
+def _read_samples(path: str, data_format: str, catalog: Catalog | None) -> Sequence[PlanningSample]:
+    """The samples of a file; of run records those that are worth learning from."""
+    samples = load_samples(path, data_format, catalog)
+    if data_format != "records":
+        return samples
+    kept = learnable_runs(samples)
+    if not kept:
+        raise ValueError(f"{path}: no run in it succeeded; there is nothing to learn from")
+    return kept
 
 
 def train_planner(

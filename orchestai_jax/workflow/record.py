@@ -88,7 +88,9 @@ class RunRecord(_Frozen):
     created: str = ""
     """When the run began: ISO 8601, UTC."""
     planner: dict[str, Any] = {}
-    """Which planner made the workflow: name, checkpoint, version, as far as it says."""
+    """Which planner made the workflow: name, checkpoint, version, as far as it says. Where a language model could be
+    asked, `hybrid` holds which plan was taken, why, and both plans (`execution.HybridPlan.as_dict`); of a run that was
+    collected, `candidate` its place among the plans tried for the instruction."""
     preference: tuple[float, float, float] | None = None
     """Weights of (success, cost, latency) that the workers were chosen under."""
     workflow: Workflow
@@ -104,6 +106,8 @@ class RunRecord(_Frozen):
     """How often the run was resumed."""
     settings: dict[str, Any] = {}
     """The limits and policies that it ran under."""
+    accepted: float | None = Field(default=None, ge=0, le=1)
+    """How far the results are what was asked for, where somebody or something judged them: 0 not at all, 1 wholly."""
 
 
 def training_example(record: RunRecord) -> dict[str, Any]:
@@ -120,6 +124,12 @@ def training_example(record: RunRecord) -> dict[str, Any]:
     position = {task_id: i for i, task_id in enumerate(order)}
     done = sum(run.status == "succeeded" for task_id, run in runs.items() if task_id in tasks)
     success = done / len(order) if order else float(record.status == "succeeded")
+    rewards = {"success": success, "cost": 0.0 - record.cost, "latency": 0.0 - record.duration_s}
+    if record.accepted is not None:
+        rewards |= {"success": success * record.accepted, "accepted": record.accepted}
+    qualities = [run.quality for run in record.tasks if run.quality is not None]
+    if qualities:
+        rewards["quality"] = sum(qualities) / len(qualities)
 
     def worker(task_id: str) -> str | None:
         ran = runs[task_id].worker if task_id in runs else None
@@ -136,5 +146,5 @@ def training_example(record: RunRecord) -> dict[str, Any]:
                 for producer in predecessors(tasks[task_id])
             ),
         },
-        "rewards": {"success": success, "cost": 0.0 - record.cost, "latency": 0.0 - record.duration_s},
+        "rewards": rewards,
     }

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from orchestai_jax.cli import build_app
 from orchestai_jax.data import load_samples
+from orchestai_jax.workflow import RunRecord, Task, TaskRun, Workflow, append_record
 
 CATALOG = {
     "name": "small",
@@ -55,6 +56,31 @@ def test_prepare_leaves_failed_runs_out_unless_told(folder):
     assert json.loads(call("prepare", "runs.jsonl", "--format", "planning", "--json").stdout)["left_out"] == 5
     loose = call("prepare", "runs.jsonl", "--format", "planning", "--json", "--min-success", "0")
     assert json.loads(loose.stdout)["left_out"] == 0
+
+
+def test_prepare_takes_the_best_run_of_each_instruction_in_records(folder):
+    def ran(number, instruction, seconds, quality=None, **changes):
+        workflow = Workflow(instruction=instruction, tasks=(Task(id="t", task_type="blur", worker="w"),))
+        done = TaskRun(task="t", task_type="blur", worker=f"w{number}", status="succeeded", quality=quality)
+        fields = {"status": "succeeded", "duration_s": seconds, **changes}
+        append_record("runs.jsonl", RunRecord(run_id=f"r{number}", workflow=workflow, tasks=(done,), **fields))
+
+    ran(0, "blur it", 3.0)
+    ran(1, "blur it", 1.0)
+    ran(2, "blur that", 1.0, quality=0.2)
+    ran(3, "no, blur this", 1.0, accepted=0.0)
+    options = ("prepare", "runs.jsonl", "--format", "records", "--validation-fraction", "0", "--json")
+
+    def left(*more):
+        done = call(*options, *more)
+        assert done.exit_code == 0, done.output
+        kept = [sample.id for sample in load_samples(folder / "prepared/train.jsonl", "planning")]
+        assert json.loads(done.stdout)["left_out"] == 4 - len(kept)
+        return kept
+
+    assert left() == ["r1", "r2"]
+    assert left("--min-quality", "0.3") == ["r1"]
+    assert left("--every-run") == ["r0", "r1", "r2"]
 
 
 @pytest.mark.parametrize("source", ["p/train.jsonl", "p/validation.jsonl"])

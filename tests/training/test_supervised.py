@@ -11,6 +11,7 @@ from orchestai_jax.data import PlanningSample, save_samples
 from orchestai_jax.training.monitoring import SilentMonitor
 from orchestai_jax.training.planning_data import in_topological_order, step_clause
 from orchestai_jax.training.supervised import load_training_samples, train_planner
+from orchestai_jax.workflow import RunRecord, Task, TaskRun, Workflow, append_record
 
 
 def test_what_cannot_be_trained_is_named(files, tmp_path):
@@ -28,6 +29,23 @@ def test_what_cannot_be_trained_is_named(files, tmp_path):
     thin["data"]["validation_fraction"] = 1e-9
     with pytest.raises(ValueError, match="no validation samples are left"):
         load_training_samples(parse_config(yaml.safe_dump(thin)))
+
+
+def test_of_run_records_only_what_succeeded_is_learned(files, tmp_path):
+    def ran(name, status):
+        workflow = Workflow(instruction=f"soften file {name}", tasks=(Task(id="t", task_type="blur", worker="two"),))
+        task = TaskRun(task="t", task_type="blur", worker="two", status=status)
+        append_record(tmp_path / "runs.jsonl", RunRecord(run_id=name, workflow=workflow, tasks=(task,), status=status))
+
+    config = toy_config(files).model_dump(mode="json")
+    config["data"] |= {"train": str(tmp_path / "runs.jsonl"), "format": "records"}
+    config["data"]["validation"] = config["data"]["train"]
+    ran("r1", "failed")
+    with pytest.raises(ValueError, match="no run in it succeeded"):
+        load_training_samples(parse_config(yaml.safe_dump(config)))
+    ran("r2", "succeeded")
+    loaded = load_training_samples(parse_config(yaml.safe_dump(config)))
+    assert [sample.id for sample in loaded.train] == [sample.id for sample in loaded.validation] == ["r2"]
 
 
 def test_samples_are_put_in_an_order_that_runs():

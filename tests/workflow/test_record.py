@@ -166,8 +166,14 @@ def test_the_training_json(record):
             "task_types": ["make_image", "resize", "read_text", "archive"],
             "dependencies": [[0, 1], [0, 2], [1, 3], [2, 3]],
         },
-        "rewards": {"success": 0.5, "cost": -0.045, "latency": -1.2},
+        "rewards": {"success": 0.5, "cost": -0.045, "latency": -1.2, "quality": 0.5},
     }
+    judged = training_example(record.model_copy(update={"accepted": 0.5}))
+    assert judged["rewards"] == {"success": 0.25, "cost": -0.045, "latency": -1.2, "quality": 0.5, "accepted": 0.5}
+    unmeasured = record.model_copy(
+        update={"tasks": tuple(run.model_copy(update={"quality": None}) for run in record.tasks)}
+    )
+    assert training_example(unmeasured)["rewards"] == {"success": 0.5, "cost": -0.045, "latency": -1.2}
     json.dumps(training_example(record))
 
 
