@@ -157,7 +157,9 @@ class HuggingFaceWorker:
             case "automatic-speech-recognition":
                 rate = pipelines.rate_of(self._loaded())
                 samples = _recording(call, name, rate)
-                by_type = {"text": pipelines.transcribe(self._loaded(), samples, rate, self.connection.max_new_tokens)}
+                language = str(call.arguments.get("language") or "")
+                tokens = self.connection.max_new_tokens
+                by_type = {"text": pipelines.transcribe(self._loaded(), samples, rate, tokens, language)}
             case "text-to-audio":
                 from orchestai_jax.workers.audio_tools import write_audio
 
