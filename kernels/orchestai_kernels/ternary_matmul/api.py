@@ -10,9 +10,19 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
-from orchestai_kernels.dispatch import Implementation, Op, bucket
+from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.straight_through import straight_through
+from orchestai_kernels.ternary_matmul.config import (
+    GpuTiles,
+    TpuTiles,
+    gpu_candidates,
+    gpu_guess,
+    tpu_candidates,
+    tpu_guess,
+)
 from orchestai_kernels.ternary_matmul.cpu import cpu
+from orchestai_kernels.ternary_matmul.pallas_gpu import pallas_gpu
+from orchestai_kernels.ternary_matmul.pallas_tpu import pallas_tpu
 from orchestai_kernels.ternary_matmul.reference import MOST_COLUMNS, reference
 
 _HERE = pathlib.Path(__file__).parent
@@ -64,6 +74,22 @@ TERNARY_MATMUL = Op(
             available=available,
             configs=CONFIGS,
             sources=(_HERE / "cpu.py", *SOURCES),
+        ),
+        Implementation(
+            "pallas_gpu",
+            run=pallas_gpu,
+            platforms=("gpu",),
+            interpretable=True,
+            configs=ConfigSpace(GpuTiles, heuristic=gpu_guess, candidates=gpu_candidates),
+            sources=(_HERE / "pallas_gpu.py", _HERE / "packed_rows.py"),
+        ),
+        Implementation(
+            "pallas_tpu",
+            run=pallas_tpu,
+            platforms=("tpu",),
+            interpretable=True,
+            configs=ConfigSpace(TpuTiles, heuristic=tpu_guess, candidates=tpu_candidates),
+            sources=(_HERE / "pallas_tpu.py", _HERE / "packed_rows.py"),
         ),
         Implementation("reference", run=reference, sources=(_HERE / "reference.py",)),
     ],
