@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
-
-from orchestai_jax.nn.graph.adjacency import with_self_loops, without_masked
+from orchestai_kernels.graph_attention import graph_attention
 
 NEGATIVE_SLOPE = 0.2
 """Of the leaky ReLU on attention scores, as in the paper."""
@@ -43,13 +41,16 @@ class GATLayer(nnx.Module):
         """Mix each node with its in-neighbours; masked nodes send nothing and come out as zero."""
         batch, n, _ = nodes.shape
         hidden = self.linear(nodes).reshape(batch, n, self.num_heads, -1)  # [batch, n, heads, head_dim]
-        by_source = jnp.einsum("bshd,hd->bhs", hidden, self.source[...])
-        by_target = jnp.einsum("bthd,hd->bht", hidden, self.target[...])
-        scores = jax.nn.leaky_relu(by_source[:, :, :, None] + by_target[:, :, None, :], NEGATIVE_SLOPE)
-        weights = with_self_loops(without_masked(adjacency, mask))[:, None]  # [batch, 1, source, target]
-        is_edge = weights > 0
-        scores = jnp.where(is_edge, scores + jnp.log(jnp.where(is_edge, weights, 1.0)), jnp.finfo(scores.dtype).min)
-        alpha = jax.nn.softmax(scores, axis=2)
-        mixed = jnp.einsum("bhst,bshd->bthd", alpha, hidden)
+        by_source = jnp.einsum("bshd,hd->bsh", hidden, self.source[...])
+        by_target = jnp.einsum("bthd,hd->bth", hidden, self.target[...])
+        mixed = graph_attention(
+            hidden,
+            adjacency,
+            source_scores=by_source,
+            target_scores=by_target,
+            mask=mask,
+            self_loops=True,
+            negative_slope=NEGATIVE_SLOPE,
+        )
         mixed = mixed.reshape(batch, n, -1) if self.concatenate else jnp.mean(mixed, axis=2)
         return jnp.where(mask[:, :, None], mixed + self.bias[...], 0.0)

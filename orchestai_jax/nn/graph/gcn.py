@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
+from orchestai_kernels.graph_attention import graph_attention
 
 from orchestai_jax.nn.graph.adjacency import with_self_loops, without_masked
 
@@ -30,5 +31,6 @@ class GCNLayer(nnx.Module):
         weights = with_self_loops(without_masked(adjacency, mask))
         inverse_root = jnp.sum(weights, axis=1) ** -0.5  # [batch, n], positive through the self-loop
         weights = inverse_root[:, :, None] * weights * inverse_root[:, None, :]
-        mixed = jnp.einsum("bst,bsd->btd", weights, self.linear(nodes)) + self.bias[...]
-        return jnp.where(mask[:, :, None], mixed, 0.0)
+        sent = self.linear(nodes)[:, :, None]  # [batch, n, 1 head, out]
+        mixed = graph_attention(sent, weights, mask=mask, aggregation="sum")[:, :, 0]
+        return jnp.where(mask[:, :, None], mixed + self.bias[...], 0.0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
-
-from orchestai_jax.nn.graph.adjacency import without_masked
+from orchestai_kernels.graph_attention import graph_attention
 
 
 class SAGELayer(nnx.Module):
@@ -27,8 +26,5 @@ class SAGELayer(nnx.Module):
         mask: Bool[Array, "batch n"],
     ) -> Float[Array, "batch n out"]:
         """Mix each node with its in-neighbours; masked nodes send nothing and come out as zero."""
-        weights = without_masked(adjacency, mask)
-        total = jnp.sum(weights, axis=1)[..., None]  # [batch, target, 1]
-        summed = jnp.einsum("bst,bsd->btd", weights, nodes)
-        mean = jnp.where(total > 0, summed / jnp.where(total > 0, total, 1.0), 0.0)
+        mean = graph_attention(nodes[:, :, None], adjacency, mask=mask, aggregation="mean")[:, :, 0]
         return jnp.where(mask[:, :, None], self.own(nodes) + self.neighbours(mean), 0.0)

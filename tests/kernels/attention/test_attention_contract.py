@@ -195,7 +195,7 @@ def test_values_of_another_width(implementation):
 
 
 def _lowered(implementation, platform, shape):
-    target = {"gpu": "cuda"}.get(platform, platform)
+    target = "cuda" if platform == "gpu" else platform
     arrays, structure = jax.tree.flatten(shape.args)
 
     def forward(*arrays):
@@ -232,4 +232,4 @@ def test_lowers_masks_and_segments(platform):
         return backward(out)
 
     with overridden(platform=platform):
-        jax.jit(both).trace(q, k, mask, segments).lower(lowering_platforms=({"gpu": "cuda"}.get(platform, platform),))
+        jax.jit(both).trace(q, k, mask, segments).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
