@@ -14,13 +14,14 @@ _ATTENTION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1
 _SIZE = {"height": 16, "width": 16}
 
 
-def save_tiny_models(root: pathlib.Path) -> None:
-    """A folder for each pipeline, and two more: `caption`, `chat`, `classify`, `ctc`, `detect`, `speak`, `whisper`."""
+def save_tiny_models(root: pathlib.Path, only: str | None = None) -> None:
+    """A folder for each kind, or for one: `caption`, `chat`, `classify`, `ctc`, `detect`, `speak`, `whisper`."""
     torch.manual_seed(0)
     for save in (_classify, _detect, _caption, _chat, _ctc, _whisper, _speak):
-        folder = root / save.__name__.removeprefix("_")
-        folder.mkdir(parents=True)
-        save(folder)
+        name = save.__name__.removeprefix("_")
+        if only in (None, name):
+            (root / name).mkdir(parents=True)
+            save(root / name)
 
 
 def _classify(folder: pathlib.Path) -> None:
