@@ -3,6 +3,7 @@
 from orchestai_jax.execution.engine import execute, new_run_id, resume
 from orchestai_jax.execution.events import Event, EventKind
 from orchestai_jax.execution.gates import Gates
+from orchestai_jax.execution.hybrid_planning import HybridPlan, HybridPolicy, plan_hybrid
 from orchestai_jax.execution.journal import (
     FileJournal,
     Journal,
@@ -39,6 +40,8 @@ __all__ = [
     "FailureKind",
     "FileJournal",
     "Gates",
+    "HybridPlan",
+    "HybridPolicy",
     "Journal",
     "JournalBusyError",
     "JournalError",
@@ -60,6 +63,7 @@ __all__ = [
     "load_policies",
     "new_run_id",
     "parse_policies",
+    "plan_hybrid",
     "read_journal",
     "resume",
     "stream",
