@@ -60,7 +60,7 @@ def binarize(
 
 
 def pack_binary(
-    values: Int8[Array | np.ndarray, "*batch rows columns"], scale: Float[Array | np.ndarray, "*batch"] | float
+    values: Int8[Array | np.ndarray, "*batch rows columns"], scale: Float[Array | np.ndarray, "..."] | float
 ) -> BinaryArray:
     """Pack values of -1 and 1 with one scale a matrix.
 
