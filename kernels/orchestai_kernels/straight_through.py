@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int8
 from orchestai_kernels.dispatch import Op
 
 
+@runtime_checkable
 class QuantizedWeight(Protocol):
     """A matrix of integers with a scale a row, as a pytree."""
 
