@@ -1,6 +1,14 @@
 """Run configurations: YAML into frozen models, overrides, environment, secrets and their redaction, logging."""
 
 from orchestai_jax.config.errors import ConfigError, did_you_mean
+from orchestai_jax.config.language_model import (
+    BITNET_RULES,
+    LanguageModelConfig,
+    LanguageRunConfig,
+    PretrainingConfig,
+    QuantizationRule,
+    TextDataConfig,
+)
 from orchestai_jax.config.load import config_differences, config_json_schema, dump_config, load_config, parse_config
 from orchestai_jax.config.logging_setup import set_up_logging
 from orchestai_jax.config.preference import Preference
@@ -22,18 +30,24 @@ from orchestai_jax.config.run_config import (
 from orchestai_jax.config.variables import expand_variables, load_env_file
 
 __all__ = [
+    "BITNET_RULES",
     "ConfigError",
     "DataConfig",
     "DecodingConfig",
     "DecomposerConfig",
     "EncoderConfig",
     "GraphGeneratorConfig",
+    "LanguageModelConfig",
+    "LanguageRunConfig",
     "Phase1Config",
     "PlannerConfig",
     "Preference",
+    "PretrainingConfig",
+    "QuantizationRule",
     "RedactingFilter",
     "RunConfig",
     "SystemConfig",
+    "TextDataConfig",
     "TrainingConfig",
     "WorkerConfig",
     "WorkerSelectorConfig",

@@ -1,0 +1,205 @@
+"""Generation: prompts read in buckets, then a token a step, streamed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32
+from orchestai_kernels.attention import attention
+
+from orchestai_jax.language_model.cache import CacheKind, KeyValueCache, attend_cached, empty_cache, write
+from orchestai_jax.language_model.model import compute_dtype, known_vocab_size
+from orchestai_jax.language_model.sampling import Draws, Sampling, choose_tokens
+from orchestai_jax.language_model.serving_model import ServingModel, embed, head_logits, run_layers
+from orchestai_jax.nn.grouped_query_attention import Attend
+
+SMALLEST_BUCKET = 16
+"""Prompts are padded (on the left) to this or a power of two above it."""
+CAPACITY_STEP = 64
+"""The cache's capacity is a multiple of this."""
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """What a prompt was answered with."""
+
+    tokens: tuple[int, ...]
+    """The new tokens, without the stop token."""
+    finish_reason: FinishReason
+    """`stop`: a stop token came; `length`: `max_new_tokens` were made."""
+
+
+class Generator:
+    """Generates from a model; holds no state between calls but the compiled programs, which all generators share.
+
+    One program is compiled for each (batch, prompt bucket, capacity) and one for each (batch, capacity); other prompts,
+    seeds and sampling values compile nothing.
+    """
+
+    def __init__(self, model: ServingModel, *, cache: CacheKind = "float"):
+        self.model, self.cache = model, cache
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop_tokens: Collection[int] = (),
+    ) -> list[Generated]:
+        """All new tokens of each prompt; the arguments and errors are `stream`'s."""
+        tokens: list[list[int]] = [[] for _ in prompts]
+        reasons: list[FinishReason] = ["length"] * len(prompts)
+        for step in self.stream(prompts, max_new_tokens=max_new_tokens, sampling=sampling, stop_tokens=stop_tokens):
+            for row, token in enumerate(step):
+                if token in stop_tokens:
+                    reasons[row] = "stop"
+                elif token is not None:
+                    tokens[row].append(token)
+        return [Generated(tuple(row), reason) for row, reason in zip(tokens, reasons, strict=True)]
+
+    def stream(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop_tokens: Collection[int] = (),
+    ) -> Iterator[list[int | None]]:
+        """One list a step: each row's token (a stop token is its last), None for rows that have ended.
+
+        Args:
+          prompts: token numbers, one or more prompts of any lengths; a row is what it would be alone.
+          max_new_tokens: most tokens a row (None = up to the model's max_positions).
+          sampling: None takes the likeliest token.
+          stop_tokens: a row ends with any of these.
+
+        Raises ValueError, before anything runs, for no or empty prompts, unknown tokens, and prompts that leave no room
+        for `max_new_tokens`.
+        """
+        return self._stream(*self._checked(prompts, max_new_tokens, stop_tokens), sampling or Sampling())
+
+    def _checked(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int | None, stop_tokens: Collection[int]
+    ) -> tuple[list[np.ndarray], int, frozenset[int]]:
+        config = self.model.config
+        vocab_size = known_vocab_size(config)
+        if not prompts:
+            raise ValueError("prompts must hold at least one prompt, got none")
+        rows = [np.asarray(prompt, np.int64).reshape(-1) for prompt in prompts]
+        for index, row in enumerate(rows):
+            if not row.size:
+                raise ValueError(f"prompt {index} is empty; give at least one token")
+            if row.min() < 0 or row.max() >= vocab_size:
+                bad = row[(row < 0) | (row >= vocab_size)][0]
+                raise ValueError(f"prompt {index} holds token {bad}; the vocabulary's are 0 to {vocab_size - 1}")
+        longest = max(row.size for row in rows)
+        room = config.max_positions - longest
+        if longest > config.max_positions:
+            raise ValueError(f"the prompt has {longest} tokens, the model has {config.max_positions} positions")
+        if max_new_tokens is None:
+            max_new_tokens = room
+        if not 1 <= max_new_tokens <= room:
+            raise ValueError(
+                f"max_new_tokens must be 1 to {room} (max_positions {config.max_positions} less the prompt's "
+                f"{longest} tokens), got {max_new_tokens}"
+            )
+        return rows, max_new_tokens, frozenset(stop_tokens)
+
+    def _stream(
+        self, rows: list[np.ndarray], max_new_tokens: int, stop_tokens: frozenset[int], sampling: Sampling
+    ) -> Iterator[list[int | None]]:
+        draws = Draws.of(sampling, known_vocab_size(self.model.config))
+        padded, start = pad_left(rows)
+        capacity = -(-(padded.shape[1] + max_new_tokens) // CAPACITY_STEP) * CAPACITY_STEP
+        tokens, cache = prefill(
+            self.model, jnp.asarray(padded), jnp.asarray(start), draws, capacity=capacity, kind=self.cache
+        )
+        ended = [False] * len(rows)
+        for step in range(1, max_new_tokens + 1):
+            # The next step is under way while this one's tokens are read; at the end it is one too many.
+            made = tokens
+            if step < max_new_tokens:
+                tokens, cache = decode(self.model, cache, made, draws, jnp.int32(step))
+            out: list[int | None] = []
+            for row, token in enumerate(np.asarray(made).tolist()):
+                out.append(None if ended[row] else token)
+                ended[row] = ended[row] or token in stop_tokens
+            yield out
+            if all(ended):
+                return
+
+
+def pad_left(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens int32 [batch, bucket], the slot of each row's first token): rows end together."""
+    longest = max(row.size for row in rows)
+    bucket = max(SMALLEST_BUCKET, 1 << (longest - 1).bit_length())
+    padded = np.zeros((len(rows), bucket), np.int32)
+    for index, row in enumerate(rows):
+        padded[index, bucket - row.size :] = row
+    return padded, np.asarray([bucket - row.size for row in rows], np.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("capacity", "kind"))
+def prefill(
+    model: ServingModel,
+    tokens: Int32[Array, "batch bucket"],
+    start: Int32[Array, "batch"],
+    draws: Draws,
+    *,
+    capacity: int,
+    kind: CacheKind,
+) -> tuple[Int32[Array, "batch"], KeyValueCache]:
+    """Read prompts padded on the left: the first new token of each row, and the cache of `capacity` slots."""
+    bucket = tokens.shape[1]
+    slots = jnp.arange(bucket)
+    positions = jnp.maximum(slots[None] - start[:, None], 0)
+    real = (slots[None] >= start[:, None]).astype(jnp.int32)
+    empty = empty_cache(model.config, start, capacity, kind, compute_dtype(model.config))
+
+    def attend_of(layer: int) -> Attend:
+        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[object, object]]:
+            mixed = attention(queries, keys, values, causal=True, segment_ids=real)
+            return mixed, (write(empty.keys[layer], keys, 0), write(empty.values[layer], values, 0))
+
+        return attend
+
+    attends = [attend_of(i) for i in range(model.config.num_layers)]
+    x, kept = run_layers(model, embed(model, tokens), positions, attends)
+    chosen = choose_tokens(head_logits(model, x[:, -1]), draws, 0)
+    cache = KeyValueCache(tuple(k for k, _ in kept), tuple(v for _, v in kept), start, jnp.int32(bucket))
+    return chosen, cache
+
+
+@functools.partial(jax.jit, donate_argnames=("cache",))
+def decode(
+    model: ServingModel,
+    cache: KeyValueCache,
+    tokens: Int32[Array, "batch"],
+    draws: Draws,
+    step: Int32[Array, ""],
+) -> tuple[Int32[Array, "batch"], KeyValueCache]:
+    """One step: the newest tokens go into the cache (which is donated), the next ones come out."""
+    positions = (cache.length - cache.start)[:, None]
+
+    def attend_of(layer: int) -> Attend:
+        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[object, object]]:
+            all_keys = write(cache.keys[layer], keys, cache.length)
+            all_values = write(cache.values[layer], values, cache.length)
+            return attend_cached(queries, all_keys, all_values, cache), (all_keys, all_values)
+
+        return attend
+
+    attends = [attend_of(i) for i in range(model.config.num_layers)]
+    x, kept = run_layers(model, embed(model, tokens[:, None]), positions, attends)
+    chosen = choose_tokens(head_logits(model, x[:, -1]), draws, step)
+    grown = KeyValueCache(tuple(k for k, _ in kept), tuple(v for _, v in kept), cache.start, cache.length + 1)
+    return chosen, grown

@@ -1,0 +1,59 @@
+"""One layer of the language model, and the names of its projections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from orchestai_jax.config import LanguageModelConfig
+from orchestai_jax.nn.gated_feed_forward import GatedFeedForward
+from orchestai_jax.nn.grouped_query_attention import Attend, GroupedQueryAttention
+from orchestai_jax.nn.norms import RMSNorm
+from orchestai_jax.nn.straight_through import Strength
+from orchestai_jax.quantization import QuantizationRule, resolve_rules
+
+PROJECTIONS = ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down")
+"""The projections of a layer; `layers.NAME.weight` is the parameter's name, stacked over the layers."""
+
+
+def projection_rules(config: LanguageModelConfig) -> dict[str, QuantizationRule]:
+    """The rule of each projection that one names. Raises ValueError for a rule that names none."""
+    names = [f"layers.{name}.weight" for name in PROJECTIONS]
+    resolved = resolve_rules(config.quantization, names)
+    return {name.removeprefix("layers.").removesuffix(".weight"): rule for name, rule in resolved.items()}
+
+
+def projection_parts(config: LanguageModelConfig) -> dict[str, tuple[int, ...]]:
+    """By parameter name, the row counts of the matrices that lie below each other in it."""
+    kv_size = config.num_kv_heads * config.head_dim
+    return {
+        "layers.attention.qkv.weight": (config.hidden_size, kv_size, kv_size),
+        "layers.feed_forward.gate_up.weight": (config.intermediate_size, config.intermediate_size),
+    }
+
+
+class DecoderLayer(nnx.Module):
+    """x += attention(norm(x)); x += feed_forward(norm(x))."""
+
+    def __init__(self, config: LanguageModelConfig, *, rngs: nnx.Rngs):
+        rules = projection_rules(config)
+        qkv, out, gate_up, down = (rules.get(name) for name in PROJECTIONS)
+        self.attention_norm = RMSNorm(config.hidden_size, epsilon=config.rms_epsilon, rngs=rngs)
+        self.attention = GroupedQueryAttention(config, qkv, out, rngs=rngs)
+        self.feed_forward_norm = RMSNorm(config.hidden_size, epsilon=config.rms_epsilon, rngs=rngs)
+        self.feed_forward = GatedFeedForward(config, gate_up, down, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time hidden"],
+        angles: tuple[Float[Array, "..."], Float[Array, "..."]],
+        attend: Attend,
+        *,
+        strength: Strength = None,
+    ) -> tuple[Float[Array, "batch time hidden"], Any]:
+        """Returns the result and what `attend` keeps of keys and values."""
+        mixed, kept = self.attention(self.attention_norm(x), angles, attend, strength=strength)
+        x = x + mixed
+        return x + self.feed_forward(self.feed_forward_norm(x), strength=strength), kept

@@ -1,0 +1,103 @@
+"""Choosing the next token from logits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int32, UInt32
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Raises ValueError for values out of range."""
+
+    temperature: float = 0.0
+    """What logits are divided by; 0 takes the likeliest token."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens can be drawn (None = all)."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability can be drawn (1 = all)."""
+    seed: int = 0
+    """Of all draws; row r of a batch draws with (seed, r)."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be over 0 and at most 1, got {self.top_p}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to 2^32 - 1, got {self.seed}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is drawn."""
+        return self.temperature == 0
+
+    @property
+    def filtered(self) -> bool:
+        """Whether some tokens may not be drawn."""
+        return not self.greedy and (self.top_k is not None or self.top_p < 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """The numbers of a `Sampling` as arrays, so that other values compile nothing anew."""
+
+    temperature: Float[Array, ""]
+    top_k: Int32[Array, ""]
+    top_p: Float[Array, ""]
+    seed: UInt32[Array, ""]
+    greedy: bool = dataclasses.field(metadata={"static": True})
+    filtered: bool = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, sampling: Sampling, vocab_size: int) -> Draws:
+        """As arrays; no top_k is the whole vocabulary."""
+        return cls(
+            jnp.float32(sampling.temperature),
+            jnp.int32(min(sampling.top_k or vocab_size, vocab_size)),
+            jnp.float32(sampling.top_p),
+            jnp.uint32(sampling.seed),
+            sampling.greedy,
+            sampling.filtered,
+        )
+
+
+def choose_tokens(
+    logits: Float[Array, "batch vocab"], draws: Draws, step: Int[Array, ""] | int
+) -> Int32[Array, "batch"]:
+    """The next token of each row. `step` counts the tokens drawn before; row, step and seed decide the draw."""
+    if draws.greedy:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    scaled = logits / draws.temperature
+    if draws.filtered:
+        scaled = jnp.where(allowed_tokens(scaled, draws.top_k, draws.top_p), scaled, -jnp.inf)
+    key = jax.random.fold_in(jax.random.key(draws.seed), step)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(logits.shape[0]))
+    return jax.vmap(jax.random.categorical)(keys, scaled).astype(jnp.int32)
+
+
+def allowed_tokens(
+    logits: Float[Array, "batch vocab"], top_k: Int[Array, ""] | int, top_p: Float[Array, ""] | float
+) -> Array:
+    """Boolean [batch, vocab]: among the `top_k` likeliest, and in the smallest set of them that reaches `top_p`.
+
+    The likeliest token is always allowed. Of equal logits the one with the lower number comes first. top_p counts the
+    probabilities that are left after top_k (as transformers does).
+    """
+    order = jnp.argsort(-logits, axis=-1, stable=True)
+    ranked = jnp.take_along_axis(logits, order, axis=-1)
+    among_first = jnp.arange(logits.shape[-1])[None] < top_k
+    probabilities = jax.nn.softmax(jnp.where(among_first, ranked, -jnp.inf), axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    # With top_p 1, rounding of the sum must not cut the tail off.
+    kept = among_first & ((before < top_p) | (jnp.asarray(top_p) >= 1))
+    kept = kept.at[:, 0].set(True)
+    rows = jnp.arange(logits.shape[0])[:, None]
+    return jnp.zeros(logits.shape, bool).at[rows, order].set(kept)

@@ -1,0 +1,183 @@
+"""A model laid out for serving: packed projections, one set of arrays a layer, and its forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from orchestai_kernels.arrays import Int8Array, TernaryArray, dequantize_int8, quantize_int8
+from orchestai_kernels.int8_matmul import int8_matmul
+
+from orchestai_jax.config import LanguageModelConfig
+from orchestai_jax.language_model.layer import projection_parts, projection_rules
+from orchestai_jax.language_model.model import (
+    Parameters,
+    compute_dtype,
+    known_vocab_size,
+    layer_structure,
+    merge_parameters,
+    model_structure,
+)
+from orchestai_jax.nn.grouped_query_attention import Attend
+from orchestai_jax.nn.rotary import rotary_angles
+from orchestai_jax.quantization import pack
+
+HeadKind = Literal["float", "int8"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ServingModel:
+    """Parameters by layer, so that no layer's weights are copied out of a stack at every step."""
+
+    embedding: Float[Array, "vocab hidden"] | Int8Array
+    """Token embeddings; the head too where it is tied."""
+    layers: tuple[Parameters, ...]
+    """One dict a layer, by the names below `layers.`; projections are packed as the rules say, or float."""
+    norm: Float[Array, "hidden"]
+    """Weight of the last norm."""
+    head: Float[Array, "vocab hidden"] | Int8Array | None
+    """The head; None where the embedding is it."""
+    config: LanguageModelConfig = dataclasses.field(metadata={"static": True})
+    """The model's configuration."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parameters."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+
+def serving_model(
+    config: LanguageModelConfig, parameters: Mapping[str, Any], *, packed: bool = True, head: HeadKind = "float"
+) -> ServingModel:
+    """Lay parameters out for serving.
+
+    Args:
+      config: the model's.
+      parameters: float ones, or imported packed ones.
+      packed: pack the projections as the rules say; False keeps float weights, which are rounded at every use.
+      head: `int8` keeps embedding and head as int8 with one scale a row: a quarter of the memory, small differences.
+
+    Raises ValueError for parameters that are missing or not known (all listed), and for wrong shapes.
+    """
+    check_parameters(config, parameters)
+    float_names = [name for name, value in parameters.items() if isinstance(value, jax.Array | np.ndarray)]
+    rules = projection_rules(config)
+    if packed and rules and all(f"layers.{name}.weight" in float_names for name in rules):
+        parts = {name: rows for name, rows in projection_parts(config).items() if name in parameters}
+        parameters = pack(parameters, config.quantization, parts=parts)
+    layers = []
+    for i in range(config.num_layers):
+        layer = {
+            name.removeprefix("layers."): jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
+            for name, value in parameters.items()
+            if name.startswith("layers.")
+        }
+        layers.append(layer)
+    tables = {
+        name: quantize_int8(parameters[name]) if head == "int8" else jnp.asarray(parameters[name])
+        for name in ("embedding", "head")
+        if name in parameters
+    }
+    return ServingModel(
+        tables["embedding"], tuple(layers), jnp.asarray(parameters["norm.weight"]), tables.get("head"), config
+    )
+
+
+def check_parameters(config: LanguageModelConfig, parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError, listing all differences, where names or shapes are not those of the configuration's model."""
+    shapes = model_structure(config)[1]
+    missing, surplus = sorted(shapes.keys() - parameters.keys()), sorted(parameters.keys() - shapes.keys())
+    faults = [f"lack {', '.join(missing)}"] if missing else []
+    faults += [f"hold {', '.join(surplus)}, which the model has no place for"] if surplus else []
+    for name in shapes.keys() & parameters.keys():
+        given = parameters[name]
+        if isinstance(given, tuple):  # binary matrices below each other
+            continue
+        if tuple(given.shape) != tuple(shapes[name].shape):
+            faults.append(f"have {name} of shape {tuple(given.shape)} where {tuple(shapes[name].shape)} is wanted")
+    if faults:
+        raise ValueError(f"the parameters {'; '.join(faults)}")
+
+
+def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKind = "int8") -> ServingModel:
+    """Random packed weights for benchmarks, made without float masters: the memory stays that of the packed model.
+
+    Raises ValueError for a model whose rules are not ternary throughout.
+    """
+    rules = projection_rules(config)
+    structure = model_structure(config)[1]
+    if sorted({rule.weights for rule in rules.values()}) != ["ternary"] or len(rules) < 4:
+        raise ValueError("random_packed_model is for models whose every projection is ternary")
+    rng = np.random.default_rng(seed)
+    bytes_of_codes = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3)
+                               for d in range(3)], np.uint8)  # fmt: skip
+    layers = []
+    for _ in range(config.num_layers):
+        layer: Parameters = {}
+        for name, shape in structure.items():
+            if not name.startswith("layers."):
+                continue
+            short = name.removeprefix("layers.")
+            if short.removesuffix(".weight") not in rules:
+                layer[short] = jnp.ones(shape.shape[1:], jnp.float32)
+                continue
+            rows, columns = shape.shape[1:]
+            if rows % 32 or columns % 64:
+                raise ValueError(f"{name}: rows must be a multiple of 32 and columns of 64, got {rows} and {columns}")
+            codes = bytes_of_codes[rng.integers(0, 81, (rows // 32, columns // 4, 32), np.uint8)]
+            scale = jnp.full((rows,), columns**-0.5, jnp.float32)
+            layer[short] = TernaryArray(jnp.asarray(codes), scale, (rows, columns), 0)
+        layers.append(layer)
+    vocab = known_vocab_size(config)
+
+    def table() -> Array | Int8Array:
+        values = rng.integers(-127, 128, (vocab, config.hidden_size), np.int8)
+        scale = np.full((vocab,), 0.02 / 73, np.float32)
+        packed = Int8Array(jnp.asarray(values), jnp.asarray(scale))
+        return packed if head == "int8" else dequantize_int8(packed)
+
+    norm = jnp.ones((config.hidden_size,), jnp.float32)
+    return ServingModel(table(), tuple(layers), norm, None if config.tied_embeddings else table(), config)
+
+
+def embed(model: ServingModel, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time hidden"]:
+    """Rows of the embedding, in the compute type."""
+    dtype = compute_dtype(model.config)
+    if isinstance(model.embedding, Int8Array):
+        rows = model.embedding.values[tokens].astype(jnp.float32)
+        return (rows * model.embedding.scale[tokens][..., None]).astype(dtype)
+    return model.embedding[tokens].astype(dtype)
+
+
+def head_logits(model: ServingModel, x: Float[Array, "batch hidden"]) -> Float[Array, "batch vocab"]:
+    """Norm and head: logits, float32."""
+    wide = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + model.config.rms_epsilon)
+    normed = model.norm.astype(x.dtype) * (wide * scale).astype(x.dtype)
+    head = model.embedding if model.head is None else model.head
+    if isinstance(head, Int8Array):
+        return int8_matmul(normed, head).astype(jnp.float32)
+    # b: row, h: hidden, v: token of the vocabulary
+    return jnp.einsum("bh,vh->bv", normed, head.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+def run_layers(
+    model: ServingModel,
+    x: Float[Array, "batch time hidden"],
+    positions: Int[Array, "batch time"],
+    attends: Sequence[Attend],
+) -> tuple[Float[Array, "batch time hidden"], list[Any]]:
+    """All layers, written out; `attends` has one function a layer. Returns the result and what each of them keeps."""
+    angles = rotary_angles(positions, model.config.head_dim, model.config.rope_theta)
+    graphdef = layer_structure(model.config)
+    kept = []
+    for parameters, attend in zip(model.layers, attends, strict=True):
+        x, of_layer = merge_parameters(graphdef, parameters)(x, angles, attend)
+        kept.append(of_layer)
+    return x, kept

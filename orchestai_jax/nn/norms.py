@@ -1,0 +1,23 @@
+"""Root-mean-square normalisation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+class RMSNorm(nnx.Module):
+    """x / sqrt(mean(x²) + epsilon) in float32, cast back to x's dtype, then times a weight (Zhang & Sennrich 2019)."""
+
+    def __init__(self, size: int, *, epsilon: float = 1e-5, rngs: nnx.Rngs):
+        del rngs  # the weight starts at 1
+        self.epsilon = epsilon
+        self.weight = nnx.Param(jnp.ones((size,), jnp.float32))
+
+    def __call__(self, x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+        """Normalise the last axis."""
+        wide = x.astype(jnp.float32)
+        normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
+        return self.weight[...].astype(x.dtype) * normed.astype(x.dtype)
