@@ -26,6 +26,7 @@ class Places:
         spending: the run's budget.
         launch: starts a task.
         refuse: ends a task that there is no money for.
+        launched: is called when tasks were started, once for all of a turn.
         broke: is told an error that `launch` or `refuse` raised.
     """
 
@@ -35,10 +36,11 @@ class Places:
         spending: Spending,
         launch: Callable[[Node], None],
         refuse: Callable[[Node, str], None],
+        launched: Callable[[], None],
         broke: Callable[[Exception], None],
     ) -> None:
         self._free, self._spending = max_concurrency, spending
-        self._launch, self._refuse, self._broke = launch, refuse, broke
+        self._launch, self._refuse, self._launched, self._broke = launch, refuse, launched, broke
         self._ready = ReadyQueue()
         self._blocked: dict[Gate, tuple[ReadyQueue, Callable[[], None]]] = {}
         self._will_admit = self._closed = False
@@ -60,12 +62,13 @@ class Places:
         self._will_admit = False
         burst = BURST
         try:
-            while self._free > 0 and self._ready and not self._closed:
-                if not burst:
-                    self._admit_soon()
-                    return
+            while self._free > 0 and self._ready and not self._closed and burst:
                 burst -= 1
                 self._admit_one(self._ready.pop())
+            if not burst:
+                self._admit_soon()
+            if burst < BURST:
+                self._launched()
         except Exception as error:  # noqa: BLE001 - a listener's; it ends the run and is raised there
             self._broke(error)
 

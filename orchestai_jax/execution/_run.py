@@ -59,7 +59,9 @@ class Run:
         with without_collector():
             self._nodes = make_nodes(order.workflow, order.catalog, self._doors)
         self._spending = Spending(order.policies.budget)
-        self._places = Places(order.max_concurrency, self._spending, self._launch, self._refuse, self._break)
+        self._places = Places(
+            order.max_concurrency, self._spending, self._launch, self._refuse, self._commit_soon, self._break
+        )
         self._running: dict[Node, asyncio.Task[None]] = {}
         self._begun: list[Node] = []
         self._settled: list[Node] = []
@@ -134,7 +136,7 @@ class Run:
     def _take_in_what_is_finished(self) -> None:
         """Of a resumption: the tasks whose outputs are in the journal count as done."""
         for node in self._nodes:
-            node.attempt_offset = self._order.starts.get(node.task.id, 0)
+            node.attempt_offset = self._order.calls.get(node.task.id, 0)
             run = self._order.finished.get(node.task.id)
             if run is None:
                 continue
@@ -196,7 +198,6 @@ class Run:
         # No done-callback, which would cost as much as the task itself: `_perform` takes itself off the list.
         self._running[node] = self._loop.create_task(work if self._tracer is None else self._tracer.traced(node, work))
         self._begun.append(node)
-        self._commit_soon()
 
     def _refuse(self, node: Node, reason: str) -> None:
         self._settle(node, "skipped", error=reason)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import time
 from collections.abc import Callable, Mapping
 
 from aiolimiter import AsyncLimiter
@@ -110,8 +109,8 @@ class Rate:
 class Breaker:
     """Opens after some failures in a row, lets one call through after a rest, and closes when that succeeds."""
 
-    def __init__(self, policy: BreakerPolicy, clock: Callable[[], float] = time.monotonic) -> None:
-        self._policy, self._clock = policy, clock
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self._policy = policy
         self._failures = 0
         self._opened: float | None = None
         self._probing = False
@@ -120,7 +119,7 @@ class Breaker:
         """Seconds until a call may be made, 0 where one may now."""
         if self._opened is None:
             return 0.0
-        left = self._opened + self._policy.rest_s - self._clock()
+        left = self._opened + self._policy.rest_s - asyncio.get_running_loop().time()
         if left > 0:
             return left
         return self._policy.rest_s if self._probing else 0.0
@@ -137,7 +136,7 @@ class Breaker:
         """The worker has failed."""
         self._failures += 1
         if self._probing or self._failures >= self._policy.failures:
-            self._opened = self._clock()
+            self._opened = asyncio.get_running_loop().time()
         self._probing = False
 
     def gave_up(self) -> None:

@@ -72,8 +72,10 @@ class JournalState:
     header: JournalHeader
     ended: dict[str, TaskRun] = dataclasses.field(default_factory=dict)
     """Task id to how it ended last."""
-    starts: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Task id to how often it was begun."""
+    calls: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Task id to how often a worker was called for it."""
+    running: set[str] = dataclasses.field(default_factory=set)
+    """The tasks that had begun and not ended at the last line."""
     clock_s: float = 0.0
     """Seconds of the run at the last line: a resumption's clock goes on from there."""
     resumed: int = 0
@@ -263,9 +265,8 @@ def _read(path: pathlib.Path) -> tuple[JournalState, int]:
     state: JournalState | None = None
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
-            (kind,) = entry
-            state = _taken_in(state, kind, entry[kind])
+            ((kind, value),) = json.loads(line).items()
+            state = _taken_in(state, kind, value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise JournalError(f"{path}, line {number}: is damaged: {reason[:300]}") from error
@@ -282,14 +283,19 @@ def _taken_in(state: JournalState | None, kind: str, value: Any) -> JournalState
             raise ValueError(f"its version is {version!r}; this package reads {JOURNAL_VERSION}")
         return JournalState(JournalHeader.model_validate(value))
     if kind == "started":
-        state.starts[value["task"]] = state.starts.get(value["task"], 0) + 1
+        state.running.add(value["task"])
+        state.calls[value["task"]] = state.calls.get(value["task"], 0) + 1
         state.clock_s = max(state.clock_s, value["at_s"])
     elif kind == "ended":
         run = TaskRun.model_validate(value)
         state.ended[run.task] = run
+        counted = run.task in state.running  # its first call, when it began
+        state.running.discard(run.task)
+        state.calls[run.task] = state.calls.get(run.task, 0) + max(0, len(run.calls) - counted)
         state.clock_s = max(state.clock_s, run.started_s + run.duration_s)
     elif kind == "resumed":
         state.resumed += 1
+        state.running.clear()
         state.over = None
     elif kind == "over":
         state.over = value["status"]

@@ -35,7 +35,7 @@ class RunOrder:
     """Shared with other runs; None for a run of its own."""
     finished: Mapping[str, TaskRun] = dataclasses.field(default_factory=dict)
     """Of a resumption: the tasks that are not run again."""
-    starts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    calls: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Of a resumption: how often each task was called before."""
     clock_s: float = 0.0
     """Of a resumption: the seconds that the run has had."""

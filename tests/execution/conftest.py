@@ -1,16 +1,17 @@
-"""Workers, catalogs and workflows to run."""
+"""Workers, catalogs and workflows to run, and a loop whose time passes at once."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import selectors
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 
-from orchestai_jax.execution import execute
+from orchestai_jax.execution import RunPolicies, execute
 from orchestai_jax.workers import Output, WorkerContext
 from orchestai_jax.workflow import (
     Catalog,
@@ -79,6 +80,29 @@ def plan(*tasks: Task) -> Workflow:
     return Workflow(instruction="do it", tasks=tasks)
 
 
+class _JumpingSelector(selectors.DefaultSelector):
+    """Where the loop would wait for a time, the time is said to have come."""
+
+    jumped = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is not None and timeout > 0:
+            self.jumped += timeout
+            timeout = 0
+        return super().select(timeout)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop in which waiting takes no time: delays, deadlines and rates are tested by its own clock."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.jumped
+
+
 @pytest.fixture(scope="session")
 def make() -> types.SimpleNamespace:
     """`make.step`, `make.plan`, `make.worker`, `make.catalog`: what the tests build runs of."""
@@ -89,16 +113,28 @@ def make() -> types.SimpleNamespace:
 def perform(tmp_path):
     """Runs a workflow in a fresh root; a test that hangs is stopped by a time far above what any run needs."""
 
-    def run(workflow: Workflow, *workers: FakeWorker, catalog: Catalog | None = None, **options: Any) -> RunRecord:
+    def run(
+        workflow: Workflow,
+        *workers: FakeWorker,
+        catalog: Catalog | None = None,
+        policies: dict[str, Any] | RunPolicies | None = None,
+        jump: bool = False,
+        **options: Any,
+    ) -> RunRecord:
+        if isinstance(policies, dict):
+            policies = RunPolicies.model_validate(policies)
+
         async def bounded() -> RunRecord:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(1e9 if jump else 30):
                 return await execute(
                     workflow,
                     catalog or catalog_of(*workers),
                     {worker.spec.id: worker for worker in workers},
+                    policies=policies,
                     **{"root": tmp_path, "output_folder": tmp_path / "out", **options},
                 )
 
-        return asyncio.run(bounded())
+        with asyncio.Runner(loop_factory=JumpingLoop if jump else None) as runner:
+            return runner.run(bounded())
 
     return run
