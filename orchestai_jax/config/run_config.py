@@ -96,6 +96,10 @@ class DecomposerConfig(Section):
     """Where the bias of the task types' scores starts (a log-odds: few types are wanted at once)."""
     initial_scale: float = Field(default=10.0, gt=0)
     """Where the scale of the cosine between instruction and task type starts."""
+    projection_start: Literal["random", "identity"] = "random"
+    """How projections between tokens and task types start; from the identity, descriptions count before training."""
+    glimpse: bool = False
+    """Whether the decoder's state takes in the tokens it points at, as they are (for types never trained on)."""
     free_embedding_dropout: float = Field(default=0.2, ge=0, le=1)
     """How often a task type's learned embedding is dropped in training, so that its description alone must do."""
     max_tasks: int = Field(default=8, ge=1, le=64)

@@ -1,6 +1,7 @@
 """How good plans are: scores against gold plans, intervals, latency, and the baselines that they are compared with."""
 
 from orchestai_jax.evaluation.bootstrap import bootstrap_interval
+from orchestai_jax.evaluation.confidence import abstention_curve, calibration_error
 from orchestai_jax.evaluation.edges import (
     EdgeReport,
     EdgeScores,
@@ -29,7 +30,9 @@ __all__ = [
     "PlanningScores",
     "PlansInstructions",
     "PredictedPlan",
+    "abstention_curve",
     "bootstrap_interval",
+    "calibration_error",
     "chain_links",
     "evaluate_edges",
     "evaluate_planner",

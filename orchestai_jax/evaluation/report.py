@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from orchestai_jax.config import Preference
 from orchestai_jax.data.sample import PlanningSample
 from orchestai_jax.evaluation.bootstrap import bootstrap_interval
+from orchestai_jax.evaluation.confidence import abstention_curve, calibration_error
 from orchestai_jax.evaluation.planning import (
     FIGURES,
     PlanningScores,
@@ -72,6 +73,10 @@ class PlanningReport:
     """[samples, 3]: counts behind the pooled reference F1."""
     latencies_ms: NDArray[np.float64]
     """[timed samples]: time of one plan, alone, after every shape was compiled."""
+    plan_confidences: NDArray[np.float64]
+    """[samples]: the plans' confidences, 0 where there is no plan; whether they are right is `scores.accuracy`."""
+    task_confidences: NDArray[np.float64]
+    """[tasks, 2]: confidence of every planned task that has one, and 1 where its task type is among the gold ones."""
     failures: tuple[tuple[str, str], ...] = ()
     """(sample id, reason) of each instruction for which the planner gave no plan."""
 
@@ -84,8 +89,17 @@ class PlanningReport:
             "reference_f1": float(pooled_f1(self.references.sum(axis=0))),
             "chain_baseline_link_f1": float(self.chain_link_f1.mean()),
             "failures": len(self.failures),
+            "calibration": self.calibration(),
+            "abstention": abstention_curve(self.plan_confidences, self.scores.accuracy > 0),
             "intervals": {name: list(interval) for name, interval in self.intervals().items()},
         }
+
+    def calibration(self) -> dict[str, dict[str, float]]:
+        """`calibration_error` of plans (is the set of task types right?) and, where they have confidences, of tasks."""
+        found = {"plan": calibration_error(self.plan_confidences, self.scores.accuracy > 0)}
+        if len(self.task_confidences):
+            found["task"] = calibration_error(self.task_confidences[:, 0], self.task_confidences[:, 1] > 0)
+        return found
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % bootstrap intervals over samples, by figure."""
@@ -110,6 +124,12 @@ class PlanningReport:
                 continue
             low, high = figures["intervals"][name]
             table.add_row(label, f"{figures[name]:.3f}", f"{low:.3f} - {high:.3f}")
+        for part, errors in figures["calibration"].items():
+            table.add_row(
+                f"calibration error, {part}s (debiased)", f"{errors['ece']:.3f} ({errors['ece_debiased']:.3f})"
+            )
+        half = min(figures["abstention"], key=lambda point: abs(point["coverage"] - 0.5))
+        table.add_row(f"accuracy of the surest {half['coverage']:.0%}", f"{half['accuracy']:.3f}")
         table.add_row("latency p50", f"{figures['latency_ms_p50']:.1f} ms", "")
         table.add_row("latency p95", f"{figures['latency_ms_p95']:.1f} ms", "")
         if self.failures:
@@ -148,6 +168,8 @@ def evaluate_planner(
     plans: list[PredictedPlan | None] = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
+    plan_confidences: list[float] = []
+    task_confidences: list[tuple[float, bool]] = []
     for sample in samples:
         try:
             workflow = _plan(planner, sample, catalog)
@@ -155,10 +177,15 @@ def evaluate_planner(
             logger.warning("no plan for sample %s: %s", sample.id, error)
             failures.append((sample.id, str(error)))
             plans.append(None)
+            plan_confidences.append(0.0)
             rows.append(_prediction_row(sample.id, None, None, str(error)))
             continue
         plan = predicted_plan(workflow, used)
         plans.append(plan)
+        plan_confidences.append(workflow.confidence or 0.0)
+        task_confidences += [
+            (t.confidence, t.task_type in sample.nodes) for t in workflow.tasks if t.confidence is not None
+        ]
         rows.append(_prediction_row(sample.id, plan, workflow.confidence, None))
     if predictions is not None:
         predictions.parent.mkdir(parents=True, exist_ok=True)
@@ -169,6 +196,8 @@ def evaluate_planner(
         chain_link_f1=score_plans(samples, chains).link_f1,
         references=reference_counts(samples, plans),
         latencies_ms=_latencies_ms(planner, samples, catalog, clock),
+        plan_confidences=np.array(plan_confidences),
+        task_confidences=np.array(task_confidences, np.float64).reshape(-1, 2),
         failures=tuple(failures),
     )
 

@@ -25,6 +25,10 @@ class DecodedPlans:
     """Log-probability of each choice."""
     plan_logp: Float[Array, "batch"]
     """Log-probability of the whole sequence, the stop included."""
+    task_support: Float[Array, "batch J"]
+    """Probability of the plans found that hold the task's type, summed."""
+    plan_support: Float[Array, "batch"]
+    """Probability of the plans found that have the same set of task types, in whatever order, summed."""
     edge_probabilities: Float[Array, "batch J J"]
     """0 wherever an edge would go backward or its types would not fit."""
     worker_logp: Float[Array, "batch J M"]
@@ -49,7 +53,8 @@ def decode(
         return jnp.take_along_axis(x, best.reshape(-1, *[1] * (x.ndim - 1)), axis=1)[:, 0]
 
     chosen, states, task_logp, logp = map(of_best, (beams.chosen, beams.states, beams.task_logp, beams.logp))
-    return _complete(model, catalog, encoded, chosen, states, task_logp, logp, preference)
+    supports = support(beams.logp, beams.used, of_best(beams.used), chosen)
+    return _complete(model, catalog, encoded, chosen, states, task_logp, logp, supports, preference)
 
 
 def decode_ranked(
@@ -72,7 +77,7 @@ def decode_ranked(
         mask=jnp.repeat(encoded.mask, beams, axis=0),
         task_types=encoded.task_types,
         labels=jnp.repeat(encoded.labels, beams, axis=0),
-        attended=jnp.repeat(encoded.attended, beams, axis=0),
+        attended=jax.tree.map(lambda x: jnp.repeat(x, beams, axis=0), encoded.attended),
     )
 
     def flat(x: Array) -> Array:
@@ -80,7 +85,9 @@ def decode_ranked(
 
     chosen, states, task_logp, logp = map(flat, (found.chosen, found.states, found.task_logp, found.logp))
     wanted = jnp.repeat(preference, beams, axis=0)
-    return _complete(model, catalog, rows, chosen, states, task_logp, logp, wanted)
+    all_logp, all_used = jnp.repeat(found.logp, beams, axis=0), jnp.repeat(found.used, beams, axis=0)
+    supports = support(all_logp, all_used, flat(found.used), chosen)
+    return _complete(model, catalog, rows, chosen, states, task_logp, logp, supports, wanted)
 
 
 def decode_given(
@@ -96,11 +103,27 @@ def decode_given(
     start = jnp.full((chosen.shape[0], 1), catalog.known.shape[0], chosen.dtype)
     previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
     states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
-    zeros = jnp.zeros(chosen.shape)
-    return _complete(model, catalog, encoded, chosen, states, zeros, zeros[:, 0], preference)
+    zeros, ones = jnp.zeros(chosen.shape), jnp.ones(chosen.shape)
+    supports = ones, ones[:, 0]
+    return _complete(model, catalog, encoded, chosen, states, zeros, zeros[:, 0], supports, preference)
 
 
-def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, preference) -> DecodedPlans:
+def support(
+    logp: Float[Array, "batch beams"],
+    used: Bool[Array, "batch beams T1"],
+    used_by_best: Bool[Array, "batch T1"],
+    chosen: Int[Array, "batch J"],
+) -> tuple[Float[Array, "batch J"], Float[Array, "batch"]]:
+    """`task_support` and `plan_support` of the plan that was picked, see DecodedPlans. `used` are the plans' sets of
+    task types, with a last column that no plan uses."""
+    probability = jnp.exp(logp)  # places that nothing filled have the lowest of logarithms
+    with_type = jnp.einsum("bk,bkt->bt", probability, used.astype(probability.dtype))
+    of_tasks = jnp.take_along_axis(with_type, chosen, axis=1)
+    same_set = jnp.all(used == used_by_best[:, None], axis=-1)
+    return of_tasks, jnp.sum(jnp.where(same_set, probability, 0.0), axis=1)
+
+
+def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, supports, preference) -> DecodedPlans:
     tasks = chosen < catalog.known.shape[0]
     task_states = model.task_states(encoded, states, chosen)
     probabilities = jax.nn.sigmoid(model.edge_logits(catalog, task_states, chosen, tasks))
@@ -111,6 +134,8 @@ def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, pre
         chosen=chosen,
         task_logp=task_logp,
         plan_logp=plan_logp,
+        task_support=supports[0],
+        plan_support=supports[1],
         edge_probabilities=jnp.where(allowed, probabilities, 0.0),
         worker_logp=worker_logp,
         complexity=jax.nn.sigmoid(complexity),
@@ -175,6 +200,7 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
     cross_keys, cross_values = block.cross_attention.keys_values(encoded.hidden)
     cross = jnp.repeat(cross_keys, beams, axis=0), jnp.repeat(cross_values, beams, axis=0)
     context_mask = jnp.repeat(encoded.mask, beams, axis=0)
+    hidden_of_beams = jnp.repeat(encoded.hidden, beams, axis=0)
     labels = jnp.repeat(encoded.labels, beams, axis=0)
     cache = (batch, beams, max_tasks + 1, spec.num_heads, hidden // spec.num_heads)
     first = _Beams(
@@ -196,7 +222,7 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
         x = decomposer.inputs(encoded.task_types, previous[:, None]) + decomposer.position[...][step]
         flat = beam.keys.reshape(-1, *cache[2:]), beam.values.reshape(-1, *cache[2:])
         x, (keys, values) = block.step(x, step, flat, cross, context_mask)
-        state = decomposer.norm(x)[:, 0]
+        state = decomposer.state(x, hidden_of_beams, context_mask)[:, 0]
         logits = decomposer.logits(catalog, encoded.task_types, state, previous, labels).reshape(batch, beams, -1)
         is_stop = jnp.arange(size + 1) == size
         if not spec.allow_repeats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -9,7 +10,27 @@ from jaxtyping import Array, Bool, Float, Int
 from orchestai_jax.nn import DecoderBlock
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.scaled_cosine import unit
-from orchestai_jax.planner.task_type_embedding import follows
+from orchestai_jax.planner.task_type_embedding import follows, identity_init
+
+
+class Glimpse(nnx.Module):
+    """The decoder's state points at tokens and takes what stands there, as it is, into the state (a glimpse, as in
+    Vinyals et al. 2016, Order Matters): near to a description's vector from the start, as both are from one encoder."""
+
+    def __init__(self, hidden_size: int, *, rngs: nnx.Rngs):
+        self.query = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
+        self.key = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
+        self.value = nnx.Linear(hidden_size, hidden_size, kernel_init=identity_init, rngs=rngs)
+        self.weight = nnx.Param(jnp.array(1.0))
+
+    def __call__(
+        self, x: Float[Array, "batch n hidden"], hidden: Float[Array, "batch k hidden"], mask: Bool[Array, "batch k"]
+    ) -> Float[Array, "batch n hidden"]:
+        """The states, each with the direction of what it points at added to its own."""
+        scores = jnp.einsum("bnd,bkd->bnk", self.query(x), self.key(hidden)) * hidden.shape[-1] ** -0.5
+        weights = jax.nn.softmax(jnp.where(mask[:, None, :], scores, jnp.finfo(scores.dtype).min), axis=-1)
+        seen = jnp.einsum("bnk,bkd->bnd", weights, self.value(hidden))
+        return (unit(x) + self.weight[...] * unit(seen)) * x.shape[-1] ** 0.5
 
 
 class Decomposer(nnx.Module):
@@ -27,6 +48,7 @@ class Decomposer(nnx.Module):
         *,
         dropout: float,
         initial_scale: float,
+        glimpse: bool,
         rngs: nnx.Rngs,
     ):
         normal = nnx.initializers.normal(0.02)
@@ -37,6 +59,7 @@ class Decomposer(nnx.Module):
         self.project = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.block = DecoderBlock(hidden_size, num_heads, 2 * hidden_size, dropout=dropout, rngs=rngs)
         self.norm = nnx.LayerNorm(hidden_size, rngs=rngs)
+        self.glimpse = Glimpse(hidden_size, rngs=rngs) if glimpse else None
         self.scale = nnx.Param(jnp.array(initial_scale))
         self.label_weight = nnx.Param(jnp.array(0.2))
         self.transition_weight = nnx.Param(jnp.array(0.2))
@@ -62,7 +85,14 @@ class Decomposer(nnx.Module):
     ) -> Float[Array, "batch n hidden"]:
         """Decoder states when `chosen` (start first) is given: state j has seen chosen[: j + 1]."""
         x = self.inputs(task_types, chosen) + self.position[...][: chosen.shape[1]]
-        return self.norm(self.block(x, hidden, mask, rngs=rngs))
+        return self.state(self.block(x, hidden, mask, rngs=rngs), hidden, mask)
+
+    def state(
+        self, x: Float[Array, "batch n hidden"], hidden: Float[Array, "batch k hidden"], mask: Bool[Array, "batch k"]
+    ) -> Float[Array, "batch n hidden"]:
+        """The decoder's state from the block's output, with the glimpse of the tokens where there is one."""
+        x = self.norm(x)
+        return x if self.glimpse is None else self.glimpse(x, hidden, mask)
 
     def logits(
         self,

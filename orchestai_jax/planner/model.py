@@ -15,7 +15,7 @@ from orchestai_jax.config import PlannerConfig
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.decomposer import Decomposer
 from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
-from orchestai_jax.planner.label_head import LabelHead
+from orchestai_jax.planner.label_head import Attended, LabelHead
 from orchestai_jax.planner.scaled_cosine import unit
 from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
 from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig, encoder_block, mean_pool
@@ -87,7 +87,7 @@ class Encoded:
     mask: Bool[Array, "batch n"]
     task_types: Float[Array, "T hidden"]
     labels: Float[Array, "batch T"]
-    attended: Float[Array, "batch T hidden"]
+    attended: Attended
 
 
 class PlannerModel(nnx.Module):
@@ -104,6 +104,7 @@ class PlannerModel(nnx.Module):
             hidden,
             initial_scale=config.decomposer.initial_scale,
             initial_bias=config.decomposer.label_bias,
+            start=config.decomposer.projection_start,
             rngs=rngs,
         )
         self.decomposer = Decomposer(
@@ -112,6 +113,7 @@ class PlannerModel(nnx.Module):
             config.decomposer.max_tasks,
             dropout=config.decomposer.dropout,
             initial_scale=config.decomposer.initial_scale,
+            glimpse=config.decomposer.glimpse,
             rngs=rngs,
         )
         graph = config.graph_generator
@@ -157,8 +159,7 @@ class PlannerModel(nnx.Module):
     ) -> Float[Array, "batch n state"]:
         """Of each chosen task: the decoder's state, its type's vector, the tokens the type attended to."""
         safe = jnp.minimum(chosen, encoded.task_types.shape[0] - 1)
-        attended = jnp.take_along_axis(encoded.attended, safe[..., None], axis=1)
-        return jnp.concatenate([decoder_states, encoded.task_types[safe], attended], axis=-1)
+        return jnp.concatenate([decoder_states, encoded.task_types[safe], encoded.attended.of(safe)], axis=-1)
 
     def choose_workers(
         self,

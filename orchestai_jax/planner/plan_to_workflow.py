@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 
 from orchestai_jax.config import PlannerConfig, Preference
 from orchestai_jax.planner.arguments import fill_arguments
+from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.decoding import DecodedPlans
 from orchestai_jax.workflow import Catalog, Reference, Task, Workflow
 
@@ -31,20 +30,19 @@ def to_workflow(
     catalog: Catalog,
     config: PlannerConfig,
     preference: Preference,
+    calibration: Calibration,
     notes: tuple[str, ...] = (),
 ) -> Workflow:
-    """The workflow of one decoded plan (a row of DecodedPlans, as NumPy arrays)."""
+    """The workflow of one decoded plan (a row of DecodedPlans, as NumPy arrays).
+
+    A task's confidence is the calibrated probability that its type is wanted, the workflow's that its set of task types
+    is exactly the one wanted.
+    """
     chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
     task_types = [catalog.task_types[t].id for t in chosen]
     n = len(chosen)
     probabilities = np.asarray(plan.edge_probabilities)[:n, :n]
     edges = set(drawn_edges(probabilities, config.graph_generator.threshold))
-    certainty = plan.plan_logp + sum(
-        math.log(max(p if (s, t) in edges else 1 - p, 1e-12))
-        for s in range(n)
-        for t in range(s + 1, n)
-        if (p := float(probabilities[s, t]))
-    )
     filled = fill_arguments(
         instruction, task_types, edges, catalog, edge_probability=lambda s, t: float(probabilities[s, t])
     )
@@ -65,13 +63,13 @@ def to_workflow(
                 alternatives=tuple(ranked[1 : 1 + MAX_ALTERNATIVES]),
                 arguments=arguments,
                 depends_on=tuple(sorted(sources, key=lambda name: int(name[1:]))),
-                confidence=_probability(float(plan.task_logp[j])),
+                confidence=calibration.task(float(plan.task_support[j])),
                 complexity=float(np.clip(plan.complexity[j], 0, 1)),
             )
         )
     if not catalog.workers:
         found_notes.append("the catalog has no workers")
-    confidence = _probability(float(certainty))
+    confidence = calibration.plan(float(plan.plan_support))
     if confidence < LOW_CONFIDENCE:
         found_notes.append(f"low confidence ({confidence:.2f}): look at this plan before you run it")
     return Workflow(
@@ -117,7 +115,3 @@ def rank_workers(
     dearest, slowest = max((w.cost for w in able), default=0) or 1.0, max((w.latency for w in able), default=0) or 1.0
     ranked = sorted(able, key=lambda w: -preference.utility(w.quality, w.cost / dearest, w.latency / slowest))
     return [worker.id for worker in ranked]
-
-
-def _probability(logp: float) -> float:
-    return min(max(math.exp(min(logp, 0.0)), 0.0), 1.0)

@@ -16,6 +16,7 @@ from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import DecodingConfig, Preference
 from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
 from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
 from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, decode, decode_given, decode_ranked
 from orchestai_jax.planner.description_vectors import catalog_vectors
@@ -57,8 +58,11 @@ class Planner:
         statistics: PlanStatistics,
         vectors: Float[np.ndarray, "n hidden"],
         preference: Preference,
+        calibration: Calibration | None = None,
     ):
         self.spec, self.catalog, self.preference = spec, catalog, preference
+        self.calibration = calibration or Calibration()
+        """How the decoder's probabilities become confidences."""
         self.progress: Callable[[int, int], None] | None = None
         """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
         self._graphdef, _ = build_structure(spec)
@@ -89,6 +93,7 @@ class Planner:
             statistics,
             np.asarray(params["catalog"]["vectors"]),
             preference,
+            Calibration.from_metrics(reader.metrics),
         )
         if catalog is not None:
             planner.catalog = catalog
@@ -121,7 +126,8 @@ class Planner:
                 if self._tokenizer.truncated(texts[i], self._max_tokens):
                     notes = (f"only the first {self._max_tokens} tokens of the instruction were read",)
                 plan = jax.tree.map(lambda x, row=row: x[row], decoded)
-                workflows[i] = to_workflow(texts[i], plan, catalog, self.spec.planner, preference, notes)
+                config = self.spec.planner
+                workflows[i] = to_workflow(texts[i], plan, catalog, config, preference, self.calibration, notes)
         return [w for w in workflows if w is not None]
 
     def candidates(
@@ -146,7 +152,11 @@ class Planner:
             )
         )
         plans = [jax.tree.map(lambda x, rank=rank: x[rank], decoded) for rank in range(n)]
-        return [to_workflow(text, p, catalog, self.spec.planner, preference) for p in plans if p.plan_logp > NO_PLAN]
+        return [
+            to_workflow(text, plan, catalog, self.spec.planner, preference, self.calibration)
+            for plan in plans
+            if plan.plan_logp > NO_PLAN
+        ]
 
     def task_type_scores(self, text: str, catalog: Catalog | None = None) -> dict[str, float]:
         """How probable it is that the instruction wants each task type, by the label head: id to [0, 1], highest first.

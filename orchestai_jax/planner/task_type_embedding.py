@@ -17,7 +17,7 @@ class DescribedEmbedding(nnx.Module):
     """
 
     def __init__(self, in_size: int, out_size: int, num_known: int, *, rngs: nnx.Rngs):
-        init = _identity if in_size == out_size else nnx.initializers.lecun_normal()
+        init = identity_init if in_size == out_size else nnx.initializers.lecun_normal()
         self.project = nnx.Linear(in_size, out_size, use_bias=False, kernel_init=init, rngs=rngs)
         self.free_embedding = nnx.Param(jnp.zeros((num_known, out_size)))
 
@@ -37,7 +37,8 @@ class DescribedEmbedding(nnx.Module):
         return self.project(descriptions) + free
 
 
-def _identity(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def identity_init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    """The identity matrix, as an initializer of a linear layer's kernel."""
     del key
     return jnp.eye(*shape, dtype=dtype)
 

@@ -8,6 +8,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import optax
 from flax import nnx
 
 from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
-from orchestai_jax.config import DecodingConfig, Phase1Config, Preference, RunConfig
+from orchestai_jax.config import Phase1Config, Preference, RunConfig
 from orchestai_jax.data import (
     PlanningSample,
     Tokenizer,
@@ -29,6 +30,7 @@ from orchestai_jax.data import (
 )
 from orchestai_jax.evaluation import PredictedPlan, score_plans
 from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner.calibration import Calibration, PlattScaling, fit_platt
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
 from orchestai_jax.planner.decoding import DecodedPlans, decode
 from orchestai_jax.planner.description_vectors import catalog_vectors
@@ -233,7 +235,8 @@ def make_evaluation(
     config: Phase1Config,
     catalog: Catalog,
 ) -> Callable[[TrainState], Mapping[str, float]]:
-    """Validation of a state: the loss's parts, greedy plans' node F1, link F1, accuracy, worker choice, and `score`.
+    """Validation of a state: the loss's parts, node F1, link F1, accuracy and worker choice of plans decoded as they
+    will be, `score`, and what their confidences must be scaled by.
 
     `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers of task
     types that have several.
@@ -245,7 +248,7 @@ def make_evaluation(
         _, measurements = planning_loss(model, arrays, batch, config, None)
         tokens, mask = batch.tokens, batch.mask
         lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-        return measurements, decode(model, arrays, lower, mask, batch.preference, DecodingConfig())
+        return measurements, decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding)
 
     rows = config.batch_size
     order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
@@ -261,6 +264,7 @@ def make_evaluation(
         sums: dict[str, float] = {}
         samples: list[PlanningSample] = []
         plans: list[PredictedPlan] = []
+        confidences = _Confidences()
         for indices, batch in batches:
             measurements, decoded = jax.device_get(measure(state.params, batch, arrays))
             for name, value in measurements.items():
@@ -269,7 +273,9 @@ def make_evaluation(
                 samples.append(data.samples[i])
                 success, cost, latency = data.preference_of(i)
                 preference = Preference(success=success, cost=cost, latency=latency)
-                plans.append(_predicted(jax.tree.map(lambda x, row=row: x[row], decoded), catalog, spec, preference))
+                plan = jax.tree.map(lambda x, row=row: x[row], decoded)
+                plans.append(_predicted(plan, catalog, spec, preference))
+                confidences.add(plan, plans[-1].task_types, data.samples[i].nodes)
         scores = score_plans(samples, plans, catalog.choices)
         metrics = {name: total / len(samples) for name, total in sums.items()}
         means = {name: float(np.mean(getattr(scores, name))) for name in ("node_f1", "link_f1", "accuracy")}
@@ -278,9 +284,29 @@ def make_evaluation(
         if scores.selection_accuracy is not None:
             metrics["selection_accuracy"] = scores.selection_accuracy
             judged.append(scores.selection_accuracy)
-        return metrics | {"score": float(np.mean(judged))}
+        return metrics | confidences.calibration().to_metrics() | {"score": float(np.mean(judged))}
 
     return evaluate
+
+
+@dataclasses.dataclass
+class _Confidences:
+    """What the decoder gave its tasks and plans, and whether they were right."""
+
+    of_tasks: list[tuple[float, bool]] = dataclasses.field(default_factory=list)
+    of_plans: list[tuple[float, bool]] = dataclasses.field(default_factory=list)
+
+    def add(self, plan: DecodedPlans, task_types: Sequence[str], gold: AbstractSet[str]) -> None:
+        """Take one plan (a row of DecodedPlans) in."""
+        self.of_tasks += [(float(plan.task_support[j]), t in gold) for j, t in enumerate(task_types)]
+        self.of_plans.append((float(plan.plan_support), frozenset(task_types) == gold))
+
+    def calibration(self) -> Calibration:
+        """The scaling of least cross-entropy."""
+        task, plan = (
+            fit_platt(*zip(*pairs, strict=True)) if pairs else None for pairs in (self.of_tasks, self.of_plans)
+        )
+        return Calibration(task or PlattScaling(), plan or PlattScaling())
 
 
 def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec, preference: Preference) -> PredictedPlan:

@@ -49,6 +49,18 @@ class ScriptedPlanner:
         raise ValueError("the instruction fits no task type")
 
 
+def test_confidences_of_tasks_are_judged_by_the_gold_types():
+    class Sure(ScriptedPlanner):
+        def plan(self, text, catalog=None, preference=None):
+            given = {"a then b": (("a", 0.9), ("b", 0.8)), "only c": (("c", 0.6), ("b", 0.6))}.get(text, (("c", 0.2),))
+            tasks = tuple(Task(id=f"t{i}", task_type=t, confidence=p) for i, (t, p) in enumerate(given))
+            return Workflow(tasks=tasks, confidence=0.5)
+
+    got = evaluate_planner(Sure(Clock()), SAMPLES)
+    assert got.task_confidences.tolist() == [[0.9, 1], [0.8, 1], [0.6, 1], [0.6, 0], [0.2, 0]]
+    assert got.as_dict()["calibration"]["task"]["ece"] == pytest.approx((0.1 + 0.2 + 0.4 + 0.6 + 0.2) / 5)
+
+
 @pytest.fixture
 def catalog():
     workers = tuple(WorkerSpec(id=w, task_types=("a", "b", "c")) for w in ("fast", "good", "cheap"))
@@ -72,6 +84,11 @@ def test_the_figures_are_those_of_the_plans(catalog, tmp_path, caplog):
     assert got.failures == (("3", "the instruction fits no task type"),)
     assert figures["failures"] == 1
     assert "no plan for sample 3" in caplog.text
+    # confidences .9 (right), .4 (wrong) and none (wrong), a bin each
+    assert figures["calibration"]["plan"]["ece"] == pytest.approx((0.1 + 0.4 + 0) / 3)
+    assert "task" not in figures["calibration"]
+    assert [p["accuracy"] for p in figures["abstention"]][-1] == pytest.approx(1 / 3)
+    assert figures["abstention"][2] == {"coverage": 1 / 3, "accuracy": 1.0, "least_confidence": 0.9}
     json.dumps(figures, allow_nan=False)
 
     rows = [json.loads(line) for line in predictions.read_text().splitlines()]

@@ -24,7 +24,9 @@ GOLD = [
 
 def report(plans):
     scores = score_plans(GOLD, plans)
-    return PlanningReport(scores, scores.link_f1, reference_counts(GOLD, plans), np.array([1.0, 2.0]))
+    return PlanningReport(
+        scores, scores.link_f1, reference_counts(GOLD, plans), np.array([1.0, 2.0]), scores.accuracy, np.zeros((0, 2))
+    )
 
 
 RIGHT = [PredictedPlan(s.task_types, s.dependencies) for s in GOLD]

@@ -13,6 +13,7 @@ from orchestai_jax.config import DecodingConfig, Preference
 from orchestai_jax.planner import Planner, decoding, plan_to_workflow
 from orchestai_jax.planner import planner as planner_module
 from orchestai_jax.planner.arguments import fill_arguments
+from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.decoding import DecodedPlans, decode, pick_plan
 from orchestai_jax.planner.model import (
     build_model,
@@ -126,6 +127,29 @@ def test_initial_scale_and_label_bias_are_where_training_starts(tiny):
     assert (parameters["label_head.bias"], tiny[2]["label_head.bias"]) == (-2.0, -9.0)
 
 
+def test_a_start_from_the_identity_scores_types_by_their_descriptions_before_any_training(tiny):
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(2, 6, 16)), jnp.float32)
+    mask = jnp.ones((2, 6), bool).at[1, 4:].set(False)
+    types = rng.normal(size=(3, 16))
+    found = {}
+    for start in ("random", "identity"):
+        head = build_model(changed(tiny[0], decomposer={"projection_start": start}), 0).label_head
+        found[start] = np.asarray(head(hidden, mask, jnp.asarray(types, jnp.float32))[0])
+
+    def cosines(a, b):
+        return a @ b / np.sqrt((a @ a) * (b @ b))
+
+    for row, n in enumerate((6, 4)):  # the definition, in float64 and one by one
+        tokens = np.asarray(hidden[row, :n], np.float64)
+        for t, vector in enumerate(types):
+            weights = np.exp([10 * cosines(token, vector) for token in tokens])
+            attended = weights / weights.sum() @ tokens
+            wanted = 10 * cosines(attended, vector) + 10 * cosines(tokens.mean(0), vector) - 9
+            np.testing.assert_allclose(found["identity"][row, t], wanted, atol=1e-4)
+    assert np.abs(found["identity"] - found["random"]).max() > 0.1
+
+
 # The graph generator
 
 
@@ -159,7 +183,7 @@ def test_threshold_is_the_least_probability_of_an_edge(tiny, catalog, monkeypatc
     monkeypatch.setattr(plan_to_workflow, "fill_arguments", fill)
     config = changed(tiny[0], graph_generator={"threshold": threshold}).planner
     plan = decoded(catalog, [BLUR, CAPTION, TRANSLATE], edge_probabilities=EDGES)
-    to_workflow("blur, caption, translate", plan, catalog, config, Preference())
+    to_workflow("blur, caption, translate", plan, catalog, config, Preference(), Calibration())
     assert handed_on == [drawn]
 
 
@@ -183,7 +207,7 @@ def test_the_learned_choice_of_worker_can_be_switched_off(tiny, catalog, enabled
     """What was learned says "fast"; by the figures the preference for quality says "good"."""
     config = changed(tiny[0], worker_selector={"enabled": enabled}).planner
     plan = decoded(catalog, [SUMMARISE], worker_logp=np.log([[0.9, 0.1]] * 3))
-    workflow = to_workflow('summarise "it"', plan, catalog, config, Preference.PRESETS["quality"])
+    workflow = to_workflow('summarise "it"', plan, catalog, config, Preference.PRESETS["quality"], Calibration())
     assert [task.worker for task in workflow.tasks] == [worker]
 
 
@@ -230,6 +254,8 @@ def decoded(catalog, chosen, **arrays):
         chosen=places,
         task_logp=zeros,
         plan_logp=np.float32(0),
+        task_support=np.ones(3, np.float32),
+        plan_support=np.float32(1),
         edge_probabilities=np.zeros((3, 3), np.float32),
         worker_logp=np.zeros((3, 2), np.float32),
         complexity=zeros,

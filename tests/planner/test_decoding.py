@@ -1,5 +1,6 @@
 """Decoding against exhaustive search, and its promise that every plan validates."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -10,7 +11,7 @@ import pytest
 
 from orchestai_jax.config import DecodingConfig
 from orchestai_jax.planner.decoding import NO_PLAN, agreement, decode, decode_given, decode_ranked, pick_plan
-from orchestai_jax.planner.model import merge_parameters
+from orchestai_jax.planner.model import build_model, merge_parameters, split_parameters
 
 WEIGHTS = np.tile(np.array([1, 0.25, 0.25], np.float32), (4, 1))
 
@@ -107,6 +108,23 @@ def test_ranked_plans_are_all_that_exhaustive_search_finds_in_its_order(tiny, sh
         np.testing.assert_allclose(getattr(ranked, name)[::100], getattr(decoded, name), atol=1e-5)
 
 
+def test_a_decoder_with_a_glimpse_steps_as_it_is_taught(tiny, inputs):
+    """Its step by step search against the probabilities of teacher forcing."""
+    config = tiny[0].planner.decomposer.model_copy(update={"glimpse": True})
+    planner = tiny[0].planner.model_copy(update={"decomposer": config})
+    spec = dataclasses.replace(tiny[0], planner=planner)
+    graphdef, parameters = split_parameters(build_model(spec, 3))
+    keys = iter(jax.random.split(jax.random.key(8), len(parameters)))
+    parameters = {k: v + 0.3 * jax.random.normal(next(keys), v.shape) for k, v in parameters.items()}
+    decoded = _decode(graphdef, parameters, tiny[3], *inputs, 64)
+    one = tuple(x[1:2] for x in inputs)  # the one with padding, which must not be looked at
+    plans, logp = _exhaustive(graphdef, parameters, tiny[3], *one, 5, config.max_tasks)
+    assert [int(t) for t in decoded.chosen[1] if t < 5] == list(plans[0])
+    np.testing.assert_allclose(decoded.plan_logp[1], logp[0], atol=1e-4)
+    without = {k: v * (k != "decomposer.glimpse.weight") for k, v in parameters.items()}
+    assert abs(_decode(graphdef, without, tiny[3], *inputs, 64).plan_logp[1] - decoded.plan_logp[1]) > 1e-3
+
+
 def test_beam_is_never_less_probable_than_greedy(tiny, shaken, inputs):
     _, graphdef, _, arrays, *_ = tiny
     greedy, beam = (_decode(graphdef, shaken, arrays, *inputs, k) for k in (1, 64))
@@ -152,6 +170,21 @@ def test_only_workers_that_can_do_a_task_have_probability(tiny, shaken, inputs, 
             probabilities = np.exp(decoded.worker_logp[row, j])
             assert len(np.flatnonzero(probabilities > 0)) == len(able)
             np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-5)
+
+
+def test_support_is_the_probability_of_all_the_plans_with_a_task_or_with_the_same_tasks(tiny, shaken, inputs):
+    """A beam of 64 of the 85 plans of at most 3 of 5 types, against the sums over all of them."""
+    spec, graphdef, _, arrays, *_ = tiny
+    decoded = _decode(graphdef, shaken, arrays, *inputs, 64)
+    one = tuple(x[:1] for x in inputs)
+    plans, totals = _exhaustive(graphdef, shaken, arrays, *one, 5, spec.planner.decomposer.max_tasks)
+    chosen = [int(t) for t in decoded.chosen[0] if t < 5]
+    same = sum(np.exp(total) for plan, total in zip(plans, totals, strict=True) if set(plan) == set(chosen))
+    np.testing.assert_allclose(decoded.plan_support[0], same, rtol=0.02)
+    assert same > np.exp(decoded.plan_logp[0]) * (1 + 1e-6) or len(chosen) == 1
+    for j, t in enumerate(chosen):
+        holding = sum(np.exp(total) for plan, total in zip(plans, totals, strict=True) if t in plan)
+        np.testing.assert_allclose(decoded.task_support[0, j], holding, rtol=0.02)
 
 
 def _agreement_of_sets(first, second):

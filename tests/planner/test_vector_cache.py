@@ -1,4 +1,4 @@
-"""Descriptions are encoded once: what is kept is what was put, for one encoder only, and a broken file costs nothing."""
+"""Descriptions are encoded once: kept is what was put, for one encoder only, and a broken file costs nothing."""
 
 import logging
 import sqlite3
