@@ -71,7 +71,7 @@ def build(library: pathlib.Path = LIBRARY) -> pathlib.Path:
     return library
 
 
-def about_path(library: pathlib.Path = LIBRARY) -> pathlib.Path:
+def about_path(library: pathlib.Path) -> pathlib.Path:
     """The file that says what a library was made of and with."""
     return library.with_suffix(".json")
 

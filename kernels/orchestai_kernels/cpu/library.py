@@ -40,7 +40,7 @@ def problem() -> str | None:
     if not build.LIBRARY.is_file():
         return f"cpu kernel not built: no {build.LIBRARY.name} in {build.LIBRARY.parent}; {again}"
     try:
-        about = json.loads(build.about_path().read_text(encoding="utf-8"))
+        about = json.loads(build.about_path(build.LIBRARY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"cpu kernel of unknown origin: {error}; {again}"
     if about.get("sources") != build.source_hash():
