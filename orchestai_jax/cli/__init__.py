@@ -12,7 +12,20 @@ from orchestai_jax.cli.errors import ErrorReportingGroup
 
 __all__ = ["build_app", "main"]
 
-_VERBS = ("quickstart", "doctor", "train", "workdir", "evaluate", "plan", "run", "runs", "data", "kernels", "config")
+_VERBS = (
+    "quickstart",
+    "doctor",
+    "train",
+    "workdir",
+    "evaluate",
+    "plan",
+    "run",
+    "runs",
+    "workers",
+    "data",
+    "kernels",
+    "config",
+)
 """Files of this room, each with `register(app)`, in the order of `--help`."""
 
 

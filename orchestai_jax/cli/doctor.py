@@ -13,28 +13,18 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import typer
 
+from orchestai_jax.cli.doctor_check import Check
+from orchestai_jax.cli.doctor_workers import look_at_catalog
 from orchestai_jax.cli.errors import FAILED, one_line
 from orchestai_jax.cli.planning_inputs import JsonOption
+from orchestai_jax.cli.workers import CatalogsOption
 
 _DISTRIBUTION = "orchestai-jax"
 _LOW_DISK = 2 * 1024**3
 """Bytes below which training may run out of room for checkpoints."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    status: Literal["ok", "missing", "broken"]
-    """`missing` takes an option away; `broken` means that the core does not work."""
-    found: str
-    remedy: str | None = None
-    """What to do; None where there is nothing to do."""
 
 
 def register(app: typer.Typer) -> None:
@@ -42,17 +32,21 @@ def register(app: typer.Typer) -> None:
     app.command(name="doctor", short_help="Check what is here and what is missing.")(doctor)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(catalog: CatalogsOption = None, as_json: JsonOption = False) -> None:
     """Check versions, devices, extras, the pretrained encoder, data and disk; say what to do for what is missing.
 
-    Exits with 0 unless the core itself is broken.
+    With --catalog also the catalog, the keys, libraries and folders that its workers need, and its endpoints, each of
+    which is asked for its models. Exits with 0 unless the core itself, or the catalog, is broken.
 
     \b
     Examples:
       orchestai doctor
+      orchestai doctor --catalog my_catalog.yaml
       orchestai doctor --json
     """
     checks = [check for look in LOOKS for check in look()]
+    if catalog:
+        checks += look_at_catalog(catalog)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
@@ -101,17 +95,17 @@ def look_at_devices() -> Iterator[Check]:
 
 
 def look_at_tools() -> Iterator[Check]:
-    """The embedded catalog and the local workers that do its tasks."""
+    """The catalogs of the local tools, and the workers that do their tasks."""
     try:
         from orchestai_jax.quickstart import load_embedded_catalog
-        from orchestai_jax.workers import local_workers
+        from orchestai_jax.workers import load_bundled_catalog, local_workers
 
-        catalog, workers = load_embedded_catalog(), local_workers()
+        catalogs, workers = (load_embedded_catalog(), load_bundled_catalog("extended_tools")), local_workers()
     except Exception as error:  # noqa: BLE001 - whatever a broken installation raises is the finding
         yield Check("local tools", "broken", one_line(error), f"reinstall {_DISTRIBUTION}")
         return
-    gone = [spec.id for spec in catalog.workers if spec.id not in workers]
-    found = f"{len(catalog.task_types)} task types, {len(workers)} workers"
+    gone = [spec.id for catalog in catalogs for spec in catalog.workers if spec.id not in workers]
+    found = f"{sum(len(catalog.task_types) for catalog in catalogs)} task types, {len(workers)} workers"
     if gone:
         yield Check("local tools", "broken", f"{found}; no worker for {', '.join(gone)}", f"reinstall {_DISTRIBUTION}")
     else:

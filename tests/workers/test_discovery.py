@@ -237,7 +237,7 @@ def test_a_simulated_worker_is_not_found_by_chance():
 
 
 def test_tools_of_a_server_become_task_types_with_workers():
-    command = (sys.executable, str(pathlib.Path(__file__).parent / "mcp_tools_server.py"))
+    command = (sys.executable, str(pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.py"))
 
     async def whole():
         found = await find_server_tools(McpConnection(command=command), prefix="my_")

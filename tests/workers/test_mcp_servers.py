@@ -14,7 +14,7 @@ from orchestai_jax.workers.mcp_servers import McpServer, McpWorker
 from orchestai_jax.workflow import McpConnection, TaskType, WorkerSpec
 from orchestai_jax.workflow.readers.mcp import read_tool
 
-SERVER = str(pathlib.Path(__file__).parent / "mcp_tools_server.py")
+SERVER = str(pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.py")
 COMMAND = (sys.executable, SERVER)
 
 

@@ -33,6 +33,27 @@ _TRANSCRIBES = re.compile(r"whisper|transcribe|parakeet", re.IGNORECASE)
 _SPEAKS = re.compile(r"(^|[-/_])tts|kokoro|orpheus", re.IGNORECASE)
 
 
+async def list_models(connection: OpenAIConnection) -> list[str]:
+    """The names that an endpoint lists, sorted.
+
+    Raises:
+        WorkerError: the endpoint cannot be reached or refuses, or the key is missing.
+        ModuleNotFoundError: the extra `openai` is not installed.
+    """
+    from orchestai_jax.workers.openai_compatible.chat import ChatClient
+    from orchestai_jax.workers.openai_compatible.errors import worker_error
+
+    client = ChatClient(connection)
+    try:
+        raw = await client.send(lambda c: c.models.with_raw_response.list())
+        try:
+            return sorted({model.id for model in raw.parse().data})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise worker_error(error, connection) from error
+    finally:
+        await client.close()
+
+
 async def find_endpoint_models(
     connection: OpenAIConnection,
     *,
@@ -55,18 +76,7 @@ async def find_endpoint_models(
         WorkerError: the endpoint cannot be reached or refuses.
         ModuleNotFoundError: the extra `openai` is not installed.
     """
-    from orchestai_jax.workers.openai_compatible.chat import ChatClient
-    from orchestai_jax.workers.openai_compatible.errors import worker_error
-
-    client = ChatClient(connection)
-    try:
-        raw = await client.send(lambda c: c.models.with_raw_response.list())
-        try:
-            names = sorted({model.id for model in raw.parse().data})
-        except (AttributeError, TypeError, ValueError) as error:
-            raise worker_error(error, connection) from error
-    finally:
-        await client.close()
+    names = await list_models(connection)
     workers: list[WorkerSpec] = []
     passed_over: list[tuple[str, str]] = []
     for name in names:

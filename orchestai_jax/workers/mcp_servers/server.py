@@ -58,7 +58,7 @@ class McpServer:
         cursor: str | None = None
         async with self._calling() as client:
             for _ in range(100):  # a server whose pages never end
-                page = await client.list_tools(cursor=cursor)
+                page = await client.list_tools(cursor=cursor, cache_mode="bypass")
                 tools += [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in page.tools]
                 cursor = page.next_cursor
                 if cursor is None:

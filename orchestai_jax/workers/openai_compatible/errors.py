@@ -40,7 +40,8 @@ def key_of(connection: OpenAIConnection) -> str | None:
 
 def worker_error(error: Exception, connection: OpenAIConnection) -> WorkerError:
     """The error for whatever the client library raised."""
-    where = f"{connection.model} at {connection.base_url}"
+    # `*` stands for whichever model there is, where an endpoint is asked which there are
+    where = connection.base_url if connection.model == "*" else f"{connection.model} at {connection.base_url}"
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, connection, where)
     if isinstance(error, openai.APITimeoutError):
