@@ -1,17 +1,14 @@
-"""`orchestai run`: plans an instruction (or takes a saved plan) and runs it on the local workers."""
+"""`orchestai run`: plans an instruction (or takes a saved plan) and runs it on the workers of the catalog."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import dataclasses
 import pathlib
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestai_jax.cli.errors import FAILED, WrongUseError
+from orchestai_jax.cli.errors import WrongUseError
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
     GraphOption,
@@ -23,13 +20,12 @@ from orchestai_jax.cli.planning_inputs import (
     read_instruction,
     read_preference,
 )
+from orchestai_jax.cli.running import DEFAULT_RECORDS, ProcessesOption, Running, TraceOption, journals_of
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
-    from orchestai_jax.workflow import Catalog, RunRecord, Workflow
-
-DEFAULT_RECORDS = pathlib.Path("runs/records.jsonl")
-"""Where runs are recorded unless `--records` says otherwise, relative to the current folder."""
+    from orchestai_jax.execution import RunPolicies
+    from orchestai_jax.workflow import Catalog, Workflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +72,41 @@ def run(
     max_concurrency: Annotated[
         int, typer.Option("--max-concurrency", metavar="N", min=1, help="Tasks that may run at once.")
     ] = 4,
+    policies: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--policies",
+            metavar="FILE",
+            help="YAML: retries, time limits, rates, breakers, budget, by worker and task.",
+        ),
+    ] = None,
+    attempts: Annotated[
+        int | None, typer.Option("--attempts", metavar="N", min=1, help="Most calls of one worker for one task.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="What one call of a worker may take.")
+    ] = None,
+    fallback: Annotated[
+        int | None, typer.Option("--fallback", metavar="N", min=0, help="Other workers that may take a task over.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option("--budget", metavar="DOLLARS", help="What the run may cost.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", metavar="SECONDS", help="When what still runs is stopped.")
+    ] = None,
+    processes: ProcessesOption = 0,
+    trace: TraceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Plan an instruction and run the plan: independent tasks in parallel, a record of every run.
 
     Exits with 1 unless every task succeeded. Ctrl-C stops the workers, keeps the results and writes the record.
+    A run that was killed, cancelled or did not succeed goes on with `orchestai runs resume RUN_ID`.
 
     \b
     Examples:
       orchestai run "summarize notes.txt" --planner runs/quickstart/planner --root samples
       orchestai run --workflow plan.json --root samples --out samples/outputs --json
+      orchestai run --workflow plan.json --budget 0.10 --deadline 60 --timeout 20
     """
     if (text is None) == (workflow is None):
         raise WrongUseError("give either TEXT, to be planned, or --workflow FILE, a saved plan")
@@ -95,16 +116,53 @@ def run(
         raise WrongUseError(f"--root {root} is not a folder")
     instruction = None if text is None else read_instruction(text)
     preference = read_preference(prefer)
+    rules = _policies(
+        policies,
+        {
+            "default": {"retry": {"attempts": attempts}, "timeout_s": timeout},
+            "fallback_workers": fallback,
+            "budget": {"cost": budget, "deadline_s": deadline},
+        },
+    )
     prove_writable(records, "--records")
     plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference)
-    _run(plan, root=root, out=out, records=records, as_json=as_json, max_concurrency=max_concurrency)
+    from orchestai_jax.execution import execute, new_run_id
+
+    run_id = new_run_id()
+    running = Running(
+        run_id, plan.catalog, root, records, max_concurrency, processes=processes, trace=trace, as_json=as_json
+    )
+    running.carry_out(
+        lambda workers, listen, tracer: execute(
+            plan.workflow,
+            plan.catalog,
+            workers,
+            root=root,
+            output_folder=pathlib.Path("outputs", run_id) if out is None else out.absolute(),
+            max_concurrency=max_concurrency,
+            policies=rules,
+            on_event=listen,
+            journal=journals_of(records),
+            records=records,
+            tracer=tracer,
+            planner_info=plan.planner_info,
+            preference=plan.preference,
+            run_id=run_id,
+        )
+    )
 
 
-async def _with_threads(running: Coroutine[Any, Any, RunRecord], max_concurrency: int) -> RunRecord:
-    """Run with threads for `max_concurrency` tools: asyncio's own pool has few more than the machine has cores."""
-    pool = concurrent.futures.ThreadPoolExecutor(max_workers=2 * max_concurrency, thread_name_prefix="tool")
-    asyncio.get_running_loop().set_default_executor(pool)  # asyncio.run shuts it down
-    return await running
+def _policies(file: pathlib.Path | None, given: dict[str, Any]) -> RunPolicies:
+    """The policies of a file, with what was given on the command line in the place of the file's."""
+    from orchestai_jax.execution import load_policies, parse_policies
+
+    fields = _without_none(given)
+    return parse_policies(fields, "the options") if file is None else load_policies(file, fields)
+
+
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: _without_none(value) if isinstance(value, dict) else value for key, value in fields.items()}
+    return {key: value for key, value in inner.items() if value is not None and value != {}}
 
 
 def _plan(
@@ -126,62 +184,3 @@ def _plan(
     assert saved is not None
     fallback = load_embedded_catalog() if planner is None else planner.catalog
     return _Plan(load_workflow(saved), catalog or fallback, {"workflow_file": str(saved)}, preference)
-
-
-def _run(
-    plan: _Plan,
-    *,
-    root: pathlib.Path,
-    out: pathlib.Path | None,
-    records: pathlib.Path,
-    as_json: bool,
-    max_concurrency: int,
-) -> None:
-    from orchestai_jax.cli.console import open_console
-    from orchestai_jax.cli.run_display import LiveTree, PlainLines, record_tree, totals
-    from orchestai_jax.execution import Event, execute, new_run_id
-    from orchestai_jax.workers import local_workers
-    from orchestai_jax.workflow import append_record
-
-    run_id = new_run_id()
-    console = open_console(quiet=as_json)
-    live = console.is_terminal and not as_json
-    display = LiveTree(console, root) if live else PlainLines(console)
-
-    recorded = False
-
-    def listen(event: Event) -> None:
-        nonlocal recorded
-        if event.record is not None:  # comes however the run ends, Ctrl-C included
-            append_record(records, event.record)
-            recorded = True
-        display(event)
-
-    running = execute(
-        plan.workflow,
-        plan.catalog,
-        local_workers(),
-        root=root,
-        output_folder=pathlib.Path("outputs", run_id) if out is None else out.absolute(),
-        max_concurrency=max_concurrency,
-        on_event=listen,
-        planner_info=plan.planner_info,
-        preference=plan.preference,
-        run_id=run_id,
-    )
-    try:
-        with display:
-            record = asyncio.run(_with_threads(running, max_concurrency))
-    except KeyboardInterrupt:
-        if recorded:
-            typer.echo(f"orchestai: stopped; what was done stands in {records} as run {run_id}", err=True)
-        raise
-    if as_json:
-        typer.echo(record.model_dump_json(indent=2))
-    else:
-        if not live:
-            console.print(record_tree(record, root))
-        console.print(totals(record))
-        console.print(f"record appended to {records}", markup=False)
-    if record.status != "succeeded":
-        raise typer.Exit(FAILED)

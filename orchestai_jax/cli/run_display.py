@@ -6,7 +6,7 @@ import pathlib
 import time
 from types import TracebackType
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
@@ -38,24 +38,30 @@ class PlainLines:
 
     def __call__(self, event: Event) -> None:
         """Print the event."""
-        if event.task is None:
+        if event.task is None or event.kind == "chunk":
             return
         line = Text.assemble(f"{event.at_s:7.2f} s  {event.kind:<9}  ", task_name(event.task))
         if event.task_run is not None and event.kind == "finished":
             line.append(f"  in {seconds(event.task_run.duration_s)}")
         elif event.task_run is not None and event.task_run.error:
             line.append(f"  {printable(event.task_run.error, 500)}")
+        elif event.kind in ("retried", "rerouted"):
+            line.append(f"  {what_next(event)}")
         self._console.print(line)
 
 
 class LiveTree:
-    """Redraws the workflow's tree several times a second: status, elapsed time and outputs of each task."""
+    """Redraws the workflow's tree several times a second: states, elapsed time, text as it comes, outputs, cost."""
 
     def __init__(self, console: Console, root: pathlib.Path) -> None:
         self._root = root
         self._workflow: Workflow | None = None
+        self._began = time.monotonic()
         self._started: dict[str, float] = {}
         self._ended: dict[str, TaskRun] = {}
+        self._kept: set[str] = set()
+        self._next: dict[str, str] = {}
+        self._text: dict[str, str] = {}
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=8)
 
     def __enter__(self) -> LiveTree:
@@ -70,28 +76,56 @@ class LiveTree:
     def __call__(self, event: Event) -> None:
         """Take the event into the drawing."""
         self._workflow = event.workflow
-        if event.task is not None:
-            if event.kind == "started":
-                self._started[event.task.id] = time.monotonic()
-            elif event.task_run is not None:
-                self._ended[event.task.id] = event.task_run
+        if event.task is None:
+            return
+        task_id = event.task.id
+        if event.kind == "started":
+            self._started[task_id] = time.monotonic()
+        elif event.kind == "chunk":
+            self._text[task_id] = (self._text.get(task_id, "") + (event.text or ""))[-200:]
+        elif event.kind in ("retried", "rerouted"):
+            self._next[task_id] = what_next(event)
+            self._text.pop(task_id, None)
+        elif event.task_run is not None:
+            self._ended[task_id] = event.task_run
+            if event.kind == "kept":
+                self._kept.add(task_id)
 
     def _draw(self) -> RenderableType:
         if self._workflow is None:
             return Text("planning ...", style="dim")
-        return task_tree(self._workflow, self._label, self._details)
+        return Group(task_tree(self._workflow, self._label, self._details), self._totals(self._workflow))
+
+    def _totals(self, workflow: Workflow) -> Text:
+        done = sum(run.status == "succeeded" for run in self._ended.values())
+        cost = sum(run.cost for run in self._ended.values())
+        line = f"{done} of {len(workflow.tasks)} tasks, {seconds(time.monotonic() - self._began)}, cost {dollars(cost)}"
+        return Text(line, style="dim")
 
     def _label(self, task: Task) -> Text:
         ended, started = self._ended.get(task.id), self._started.get(task.id)
         if ended is not None:
-            return ended_label(task, ended)
+            line = ended_label(task, ended)
+            return line.append("  (before)", style="dim") if task.id in self._kept else line
         if started is not None:
-            return task_name(task).append(f"  running {seconds(time.monotonic() - started)}", style="blue")
+            line = task_name(task).append(f"  running {seconds(time.monotonic() - started)}", style="blue")
+            return line.append(f"  {self._next[task.id]}", style="yellow") if task.id in self._next else line
         return task_name(task).append("  waiting", style="dim")
 
     def _details(self, task: Task) -> list[Text]:
         ended = self._ended.get(task.id)
-        return [] if ended is None else outcome_lines(ended, self._root)
+        if ended is not None:
+            return outcome_lines(ended, self._root)
+        text = self._text.get(task.id)
+        return [Text(printable(text[-100:]), style="dim")] if text else []
+
+
+def what_next(event: Event) -> str:
+    """What comes after a call that failed: `busy; again in 500 ms`, `cannot; now by textrank`."""
+    why = "" if event.attempt is None else printable(event.attempt.error or "", 200) + "; "
+    if event.kind == "rerouted":
+        return f"{why}now by {printable(event.worker or '')}"
+    return f"{why}again in {seconds(event.delay_s)}"
 
 
 def ended_label(task: Task, run: TaskRun) -> Text:
@@ -100,6 +134,10 @@ def ended_label(task: Task, run: TaskRun) -> Text:
     line = task_name(task).append(f"  {word}", style=style)
     if run.duration_s > 0:
         line.append(f" in {seconds(run.duration_s)}", style="dim")
+    if run.worker is not None and run.worker != task.worker:
+        line.append(f" by {printable(run.worker)} in its place", style="yellow")
+    if len(run.attempts) > 1:
+        line.append(f" after {len(run.attempts)} attempts", style="dim")
     return line
 
 

@@ -1,5 +1,12 @@
 """Runs workflows: checks them, starts each task as soon as it can, and records what became of every one."""
 
+from orchestai_jax.execution.collection import (
+    Collected,
+    CollectionSettings,
+    CollectionSummary,
+    Judge,
+    collect,
+)
 from orchestai_jax.execution.engine import execute, new_run_id, resume
 from orchestai_jax.execution.events import Event, EventKind
 from orchestai_jax.execution.gates import Gates
@@ -35,6 +42,9 @@ from orchestai_jax.execution.tracing import Tracer
 __all__ = [
     "BreakerPolicy",
     "BudgetPolicy",
+    "Collected",
+    "CollectionSettings",
+    "CollectionSummary",
     "Event",
     "EventKind",
     "FailureKind",
@@ -47,6 +57,7 @@ __all__ = [
     "JournalError",
     "JournalHeader",
     "JournalState",
+    "Judge",
     "MemoryJournal",
     "ProcessPool",
     "ProcessWorker",
@@ -57,6 +68,7 @@ __all__ = [
     "Tracer",
     "WorkerPolicy",
     "check_run",
+    "collect",
     "execute",
     "is_running",
     "journalled_runs",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from orchestai_jax.workers import Worker, WorkerError, resolve_inside
+from orchestai_jax.workers import Worker, WorkerError, fault_of, resolve_inside
 from orchestai_jax.workers.local_tool import TEXT_SUFFIXES
 from orchestai_jax.workflow import Catalog, Task, TaskType, Value, Workflow, check_workflow
 
@@ -35,8 +35,9 @@ def check_run(
 
     Raises:
         WorkflowError: the workflow does not validate against the catalog.
-        RunRefusedError: it has no tasks, a task's worker is missing or cannot do it, a literal argument names a file
-            that is not there or lies outside `root`, or a folder is not usable. The first ten reasons are given.
+        RunRefusedError: it has no tasks; a task's worker is missing, cannot do it or cannot work (no key, …);
+            a literal argument names a file that is not there or lies outside `root`; a folder is not usable. The first
+            ten reasons are given.
     """
     check_workflow(workflow, catalog)
     if not root.is_dir():
@@ -75,6 +76,7 @@ class _Able:
 
     def __init__(self, workers: Mapping[str, Worker]) -> None:
         self.workers = workers
+        self._faults: dict[str, str | None] = {}
         self._by_task_type: dict[str, set[str]] = {}
         for name, worker in workers.items():
             for task_type in worker.spec.task_types:
@@ -83,9 +85,14 @@ class _Able:
     def surely(self, task: Task) -> bool:
         """Whether the task's worker can do it and no argument is written out: most tasks of a large workflow."""
         worker = task.worker
-        if worker is None or worker not in self.to_do(task.task_type):
+        if worker is None or worker not in self.to_do(task.task_type) or self.fault(worker):
             return False
         return not any(isinstance(argument, Value) for argument in task.arguments.values())
+
+    def fault(self, worker_id: str) -> str | None:
+        if worker_id not in self._faults:
+            self._faults[worker_id] = fault_of(self.workers[worker_id])
+        return self._faults[worker_id]
 
     def to_do(self, task_type: str) -> set[str]:
         return self._by_task_type.get(task_type, set())
@@ -102,6 +109,8 @@ def _reasons(task: Task, task_type: TaskType, able: _Able, root: pathlib.Path) -
         yield f"task {task.id} wants worker {task.worker!r}, which is not here ({able.choice(task_type.id)})"
     elif task.worker not in able.to_do(task_type.id):
         yield f"task {task.id}: worker {task.worker!r} cannot do {task_type.id} ({able.choice(task_type.id)})"
+    elif fault := able.fault(task.worker):
+        yield f"task {task.id}: worker {task.worker!r} cannot work: {fault}"
     for name, argument in task.arguments.items():
         if isinstance(argument, Value):
             for text in _strings(argument.value):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from orchestai_jax.workers import Output, Worker, WorkerContext, WorkerError
+from orchestai_jax.workers import Output, Worker, WorkerContext, WorkerError, fault_of
 from orchestai_jax.workflow import TaskType, WorkerSpec
 
 
@@ -36,6 +36,10 @@ class ProcessWorker:
     def spec(self) -> WorkerSpec:
         """The worker's own."""
         return self.worker.spec
+
+    def fault(self) -> str | None:
+        """What keeps the worker from working."""
+        return fault_of(self.worker)
 
     async def run(self, task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
         """Do one task in a process; a call that is cancelled has its process killed.

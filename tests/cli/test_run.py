@@ -121,7 +121,7 @@ def test_an_interrupt_writes_the_record_and_exits_130(command, tmp_path, monkeyp
             return Output(values={port.name: "x" for port in task_type.outputs})
 
     workers = {t.worker: Interrupted(t.worker, t.task_type) for t in command.planner.plan_tasks}
-    monkeypatch.setattr(orchestai_jax.workers, "local_workers", lambda: workers)
+    monkeypatch.setattr(orchestai_jax.workers, "open_workers", lambda catalog: workers)
     result = command("run", "x", *PLANNER, code=130)
     assert "what was done stands in runs/records.jsonl" in result.stderr
     assert result.stderr.endswith("orchestai: interrupted\n")
@@ -146,7 +146,7 @@ def test_max_concurrency_reaches_tools_in_threads(command, tmp_path, monkeypatch
             await asyncio.to_thread(barrier.wait, 30)
             return Output(values={"statistics": {}})
 
-    monkeypatch.setattr(orchestai_jax.workers, "local_workers", lambda: {Meeting.spec.id: Meeting()})
+    monkeypatch.setattr(orchestai_jax.workers, "open_workers", lambda catalog: {Meeting.spec.id: Meeting()})
     (task,) = other_tasks()[2:]
     command.planner.plan_tasks = tuple(task.model_copy(update={"id": f"t{i}"}) for i in range(many))
     assert command.json("run", "x", *PLANNER, "--json", "--max-concurrency", str(many))["status"] == "succeeded"

@@ -301,3 +301,50 @@ def test_any_dag_with_any_failures(make, tmp_path, data):
     succeeded = sum(s == "succeeded" for s in wanted.values())
     assert record.status == ("succeeded" if succeeded == count else "partial" if succeeded else "failed")
     assert (events[0].kind, events[-1].kind, events[-1].record) == ("planned", "ended", record)
+
+
+def test_values_are_resolved_by_type_where_only_the_value_can_show_it(make, perform, tmp_path):
+    """An output declared as `any` may go to an image, but only if it is the path of a file."""
+    (tmp_path / "a.png").write_bytes(b"x")
+
+    async def work(task_type, arguments, context):
+        if task_type.id == "shrink":
+            return Output(values={"image": arguments["image"]})
+        return Output(values={"value": {"good": "a.png", "number": 3, "gone": "b.png"}[context.task_id]})
+
+    def shrink(name, source):
+        return make.step(name, source, task_type="shrink", image=Reference(task=source, output="value"))
+
+    worker = make.worker(work)
+    workflow = make.plan(
+        *(make.step(name) for name in ("good", "number", "gone")),
+        shrink("s1", "good"),
+        shrink("s2", "number"),
+        shrink("s3", "gone"),
+    )
+    record = perform(workflow, worker)
+    assert [run.status for run in record.tasks[3:]] == ["succeeded", "failed", "failed"]
+    assert record.tasks[4].error == (
+        "task number's output 'value' for the argument image must be the path of a file, not int"
+    )
+    assert "never made" in record.tasks[5].error
+    assert [name for name, _ in worker.calls if name.startswith("s")] == ["s1"]
+
+
+def test_the_longest_way_goes_first_where_places_are_few(make, perform):
+    order = []
+
+    async def work(task_type, arguments, context):
+        order.append(context.task_id)
+        return Output(values={"value": 1})
+
+    tasks = [*(make.step(f"short{i}") for i in range(3)), make.step("c1"), make.step("c2", "c1"), make.step("c3", "c2")]
+    perform(make.plan(*tasks), make.worker(work), max_concurrency=1)
+    assert order.index("c1") == 0
+    slow, quick = make.worker(work, "slow", latency=100.0), make.worker(work, "quick", latency=1.0)
+    order.clear()
+    workflow = make.plan(
+        make.step("q1", worker="quick"), make.step("q2", "q1", worker="quick"), make.step("s", worker="slow")
+    )
+    perform(workflow, slow, quick, max_concurrency=1)
+    assert order == ["s", "q1", "q2"]

@@ -127,3 +127,19 @@ def test_a_relative_output_folder_lies_in_the_root(make, tmp_path):
     assert seen[0].output_folder == tmp_path.resolve() / "new" / "out"
     assert seen[0].output_folder.is_dir()
     assert seen[0].task_id == "a"
+
+
+def test_a_worker_that_lacks_something_is_named_with_what_it_lacks(make, perform):
+    worker = make.worker()
+    worker.fault = lambda: "no key: set SOME_API_KEY"
+    error = refused(perform, make.plan(make.step("a"), make.step("b", label="x")), worker)
+    assert "task a: worker 'w' cannot work: no key: set SOME_API_KEY" in str(error)
+    assert "task b: worker 'w' cannot work" in str(error)
+
+
+def test_an_alternative_that_cannot_do_it(make, perform):
+    reader = make.worker(name="reader", task_types=("read",))
+    task = make.step("a").model_copy(update={"alternatives": ("reader", "ghost")})
+    error = refused(perform, make.plan(task), make.worker(), reader)
+    assert "worker 'reader' cannot do 'step'" in str(error)
+    assert "'ghost'" in str(error)

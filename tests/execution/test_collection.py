@@ -1,0 +1,229 @@
+"""Collection: what is run, recorded, measured, judged, passed over and refused."""
+
+import asyncio
+import json
+
+import pytest
+
+from orchestai_jax.config import Preference
+from orchestai_jax.data import learnable_runs, load_samples
+from orchestai_jax.execution import CollectionSettings, HybridPolicy, collect
+from orchestai_jax.quickstart import load_embedded_catalog
+from orchestai_jax.workers import Output, WorkerError, local_workers
+from orchestai_jax.workflow import Reference, Task, Value, Workflow, read_records
+
+CATALOG = load_embedded_catalog()
+TEXT = "Trains run at night. Night trains are quiet. Quiet trains run late. Nothing else is said of trains here.\n" * 3
+
+
+def tasks(file="notes.txt", second="extract_keywords"):
+    """A summary, and something done with it."""
+    return (
+        Task(
+            id="t1",
+            task_type="summarize_text",
+            worker="summarize_text_lead",
+            arguments={"text": Value(value=file), "sentences": Value(value=2)},
+        ),
+        Task(
+            id="t2",
+            task_type=second,
+            worker={"extract_keywords": "extract_keywords_frequency", "text_statistics": "text_statistics_counter"}[
+                second
+            ],
+            arguments={"text": Reference(task="t1", output="text")},
+            depends_on=("t1",),
+        ),
+    )
+
+
+def workflow(text, *steps):
+    return Workflow(instruction=text, tasks=steps or tasks(), confidence=0.5)
+
+
+class OnePlan:
+    def __init__(self, make=workflow):
+        self.make = make
+        self.asked = []
+
+    def plan(self, text, catalog=None, preference=None):
+        self.asked.append(text)
+        return self.make(text)
+
+
+class ManyPlans(OnePlan):
+    """Its own plan, the same again, and two others."""
+
+    def candidates(self, text, n=4, catalog=None, preference=None):
+        others = [self.make(text), workflow(text, *tasks(second="text_statistics")), workflow(text, tasks()[0])]
+        return others[:n]
+
+
+@pytest.fixture
+def gather(tmp_path):
+    (tmp_path / "notes.txt").write_text(TEXT)
+
+    def run(instructions, planner=None, workers=None, **options):
+        return asyncio.run(
+            collect(
+                instructions,
+                planner or OnePlan(),
+                CATALOG,
+                workers or local_workers(CATALOG),
+                root=tmp_path,
+                records=tmp_path / "r.jsonl",
+                **options,
+            )
+        )
+
+    return run
+
+
+def recorded(folder):
+    return read_records(folder / "r.jsonl")[0]
+
+
+def test_every_instruction_is_run_measured_and_recorded(gather, tmp_path):
+    told = []
+    summary = gather(
+        ["Shorten notes.txt", "shorten  NOTES.txt", "Another"],
+        preference=Preference.PRESETS["fast"],
+        planner_info={"name": "paper"},
+        on_run=told.append,
+    )
+    assert (summary.instructions, summary.runs, summary.succeeded, summary.refused) == (2, 2, 2, 0)
+    assert json.loads(json.dumps(summary.as_dict()))["runs"] == 2
+    first, second = recorded(tmp_path)
+    assert [first.instruction, second.instruction] == ["Shorten notes.txt", "Another"]
+    assert first.planner == {"name": "paper", "confidence": 0.5, "candidate": 0}
+    assert first.preference == Preference.PRESETS["fast"].weights
+    assert 0 < first.tasks[0].quality < 1  # the summary's, against the text
+    assert first.tasks[1].quality is None  # nobody wrote down the keywords of a summary
+    assert first.accepted is None
+    assert [entry.record for entry in told] == [first, second]
+    assert list((tmp_path / "outputs").iterdir()) == []
+    # The circle's next station reads them.
+    samples = learnable_runs(load_samples(tmp_path / "r.jsonl", "records"))
+    assert [sample.task_types for sample in samples] == [("summarize_text", "extract_keywords")] * 2
+    assert samples[0].rewards["quality"] == first.tasks[0].quality
+
+
+def test_what_is_recorded_is_not_run_again(gather, tmp_path):
+    gather(["one", "two"])
+    planner = OnePlan()
+    summary = gather(["ONE", "three", "two"], planner)
+    assert planner.asked == ["three"]
+    assert (summary.instructions, summary.already_recorded, summary.runs) == (3, 2, 1)
+    assert [record.instruction for record in recorded(tmp_path)] == ["one", "two", "three"]
+    more = gather(["one"], ManyPlans(), settings=CollectionSettings(candidates=2))
+    assert (more.already_recorded, more.runs) == (1, 1)
+    assert recorded(tmp_path)[-1].planner["candidate"] == 1
+
+
+def test_several_different_plans_are_tried(gather, tmp_path):
+    summary = gather(["one"], ManyPlans(), settings=CollectionSettings(candidates=3))
+    assert summary.runs == 3
+    kinds = [[task.task_type for task in record.workflow.tasks] for record in recorded(tmp_path)]
+    assert kinds == [["summarize_text", "extract_keywords"], ["summarize_text", "text_statistics"], ["summarize_text"]]
+    assert [record.planner["candidate"] for record in recorded(tmp_path)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="candidates is 2, but this planner gives one plan"):
+        gather(["two"], OnePlan(), settings=CollectionSettings(candidates=2))
+
+
+def test_other_workers_are_drawn_the_same_way_again(gather, tmp_path):
+    texts = [f"number {i}" for i in range(8)]
+    settings = CollectionSettings(explore_workers=0.5, seed=1)
+    gather(texts, settings=settings)
+    first = [[run.worker for run in record.tasks] for record in recorded(tmp_path)]
+    summaries = {workers[0] for workers in first}
+    assert summaries > {"summarize_text_lead"}
+    assert summaries <= {w.id for w in CATALOG.workers_for("summarize_text")}
+    (tmp_path / "r.jsonl").unlink()
+    gather(texts, settings=settings)
+    assert [[run.worker for run in record.tasks] for record in recorded(tmp_path)] == first
+    (tmp_path / "r.jsonl").unlink()
+    gather(texts, settings=CollectionSettings(explore_workers=0.5, seed=2))
+    assert [[run.worker for run in record.tasks] for record in recorded(tmp_path)] != first
+
+
+def test_what_cannot_run_is_refused_counted_and_not_recorded(gather, tmp_path):
+    def make(text):
+        return workflow(text, *tasks(file="none.txt")) if text != "fine" else workflow(text)
+
+    told = []
+    summary = gather(["bad", "fine", "worse"], OnePlan(make), on_run=told.append)
+    assert (summary.refused, summary.succeeded) == (2, 1)
+    [(reason, times)] = summary.refusals.items()
+    assert times == 2
+    assert "none.txt" in reason
+    assert [entry.refused is None for entry in told] == [False, True, False]
+    assert len(recorded(tmp_path)) == 1
+
+
+def test_failed_runs_are_recorded_and_teach_nothing(gather, tmp_path):
+    class Broken:
+        spec = CATALOG.worker("text_statistics_counter")
+
+        async def run(self, task_type, arguments, context):
+            raise WorkerError("it broke")
+
+    workers = {**local_workers(CATALOG), "text_statistics_counter": Broken()}
+    planner = OnePlan(lambda text: workflow(text, *tasks(second="text_statistics")))
+    summary = gather(["one"], planner, workers)
+    assert (summary.succeeded, summary.partial, summary.failed) == (0, 1, 0)
+    assert learnable_runs(load_samples(tmp_path / "r.jsonl", "records")) == []
+
+
+def test_a_judge_sees_the_outputs_and_is_believed(gather, tmp_path):
+    seen = []
+
+    def judge(record):
+        path = tmp_path / record.tasks[0].outputs["text"]
+        seen.append(path.read_text())
+        return {"good": 1.0, "bad": 0.0, "unclear": None}[record.instruction]
+
+    summary = gather(["good", "bad", "unclear"], judge=judge)
+    assert (summary.judged, summary.accepted) == (2, 1)
+    assert all(text.startswith("Trains run at night.") for text in seen)
+    assert [record.accepted for record in recorded(tmp_path)] == [1.0, 0.0, None]
+    kept = learnable_runs(load_samples(tmp_path / "r.jsonl", "records"))
+    assert [sample.instruction for sample in kept] == ["good", "unclear"]
+    with pytest.raises(ValueError, match="accepted"):
+        gather(["more"], judge=lambda record: 7.0)
+
+
+def test_outputs_are_kept_when_asked_for(gather, tmp_path):
+    gather(["one"], settings=CollectionSettings(keep_outputs=True))
+    [record] = recorded(tmp_path)
+    assert (tmp_path / "outputs" / record.run_id).is_dir()
+    assert (tmp_path / record.tasks[0].outputs["text"]).is_file()
+
+
+def test_a_doubtful_plan_is_noted_in_its_record(gather, tmp_path):
+    gather(["one"], hybrid=HybridPolicy(threshold=0.9))
+    [record] = recorded(tmp_path)
+    assert record.planner["hybrid"]["reason"] == "the learned plan's confidence 0.50 is under 0.9"
+
+
+def test_a_run_that_is_stopped_is_run_again(gather, tmp_path):
+    class Stuck:
+        spec = CATALOG.worker("extract_keywords_frequency")
+
+        async def run(self, task_type, arguments, context):
+            asyncio.get_running_loop().call_soon(lambda: collecting.cancel())
+            await asyncio.Event().wait()
+            return Output({})
+
+    collecting: asyncio.Task
+
+    async def stopped():
+        nonlocal collecting
+        workers = {**local_workers(CATALOG), "extract_keywords_frequency": Stuck()}
+        running = collect(["one"], OnePlan(), CATALOG, workers, root=tmp_path, records=tmp_path / "r.jsonl")
+        collecting = asyncio.create_task(running)
+        await collecting
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(stopped())
+    assert not (tmp_path / "r.jsonl").exists()
+    assert gather(["one"]).succeeded == 1
