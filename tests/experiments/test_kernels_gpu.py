@@ -1,0 +1,45 @@
+"""The GPU script over tiny shapes on this machine's implementations: its bookkeeping, not its figures."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import kernels_gpu
+import pytest
+from orchestai_kernels.attention.masks import Masks
+from orchestai_kernels.shapes import NamedShape
+
+
+def test_a_machine_without_a_gpu_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="this measures a GPU; JAX's backend here is cpu"):
+        kernels_gpu.main(["--out", str(tmp_path / "out.json")])
+
+
+def test_everything_is_compared_and_kept(tmp_path, monkeypatch):
+    x = jax.ShapeDtypeStruct((1, 4, 2, 8), jnp.float32)
+    small = NamedShape((x, x, x, Masks(causal=True)), {"scale": 1.0}, gradient=True)
+    elsewhere = NamedShape((x, x, x, Masks()), {"scale": 1.0}, platforms=("tpu",))
+    monkeypatch.setattr(kernels_gpu, "require_gpu", lambda: None)
+    monkeypatch.setattr(kernels_gpu, "KERNEL", "reference")
+    monkeypatch.setattr(kernels_gpu, "LIBRARY", {"attention": ("cudnn", "xla")})
+    monkeypatch.setattr(kernels_gpu, "MATRICES", {"tiny": (64, 128)})
+    monkeypatch.setattr(kernels_gpu, "COPIED_BYTES", 2**16)
+    monkeypatch.setattr(kernels_gpu, "ROTATED_BYTES", 3 * 64 * 128 // 4)
+    monkeypatch.setattr(kernels_gpu, "named_shapes", lambda op: {"small": small, "elsewhere": elsewhere})
+    out, kept = tmp_path / "out.json", tmp_path / "records"
+    kernels_gpu.main(["--out", str(out), "--records", str(kept), "--repeats", "2"])
+    found = json.loads(out.read_text())
+    assert [(row["shape"], row["measured"]) for row in found["ops"]] == [
+        ("small", "forward and backward"),
+        ("small", "forward"),
+    ]
+    for row in found["ops"]:
+        assert row["library"] == "xla"
+        assert row["kernel_ratio"] == row["library_seconds"] / row["kernel_seconds"]
+        assert row["auto_ratio"] >= row["kernel_ratio"]
+    product = found["matrix_vector"]["tiny"]
+    assert product["packed_bytes"] == 64 * 128 // 4
+    assert product["copy_bandwidth_share"] > 0
+    assert len(list(kept.rglob("attention.json"))) == 1
+    kernels_gpu.main(["--out", str(out), "--records", str(kept), "--only", "attention", "--minutes", "0"])
+    assert [row["left_out"] for row in json.loads(out.read_text())["ops"]] == ["no time left; give --minutes more"]
