@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from orchestai_jax.workers.arguments import check_arguments
 from orchestai_jax.workers.health import Health
 from orchestai_jax.workers.worker import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import Port, TaskType, WorkerSpec
@@ -41,10 +42,11 @@ class SimulatedWorker:
         """Behave once. What it does depends on seed, worker, task and attempt, never on the order of calls.
 
         Raises:
-            WorkerError: as often as it is told to fail.
+            WorkerError: wrong arguments; and as often as it is told to fail.
         """
         if task_type.id not in self._spec.task_types:
             raise WorkerError(f"worker {self._spec.id} cannot do {task_type.id}")
+        check_arguments(task_type, arguments)
         dice = random.Random(_seed(self._how.seed, self._spec.id, context.task_id, context.attempt))
         fate, latency, cost = dice.random(), draw(self._how.latency, dice), draw(self._how.cost, dice)
         if fate < self._how.stall:
