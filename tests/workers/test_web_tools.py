@@ -194,6 +194,18 @@ def test_a_server_that_stalls_is_left(tmp_path):
         assert error.retryable
 
 
+def test_a_server_that_trickles_does_not_hold_the_task_for_ever(tmp_path):
+    def answer(request):
+        request.start(content_type="text/plain", content_length="40")
+        for _ in range(40):  # never silent for long, and never done within the time
+            request.send(b"x")
+            if server.closing.wait(0.05):
+                break
+
+    with serving(answer) as server:
+        assert "took longer than 0.3 s" in str(refused(server.url, tmp_path, allow=HERE, timeout_s=0.3))
+
+
 def test_a_server_that_is_not_there(tmp_path):
     error = refused(f"http://127.0.0.1:{unused_port()}/", tmp_path, allow=HERE)
     assert "cannot be fetched: Connection refused" in str(error)
