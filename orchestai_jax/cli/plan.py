@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
 from orchestai_jax.cli.plan_limits import BudgetOption, DeadlineOption, LeastSuccessOption, keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
@@ -40,6 +41,10 @@ def plan(
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
     least_success: LeastSuccessOption = None,
+    llm: LlmOption = None,
+    llm_model: LlmModelOption = None,
+    llm_key_env: LlmKeyOption = None,
+    hybrid_threshold: ThresholdOption = None,
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
@@ -51,14 +56,19 @@ def plan(
       orchestai plan "summarize notes.txt and list its keywords" --planner runs/quickstart/planner
       orchestai plan "make photo.png gray" --planner runs/quickstart/planner --prefer fast --json > plan.json
       orchestai plan "blur photo.png, find its palette" --planner runs/quickstart/planner --deadline 2
+      orchestai plan "tidy up photo.png" --planner PLANNER --llm http://127.0.0.1:8080/v1 --llm-model qwen3
       echo "convert song.wav" | orchestai plan - --planner runs/quickstart/planner --svg plan.svg
     """
     if as_json + mermaid + (svg is not None) > 1:
         raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
+    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
     instruction, preference = read_instruction(text), read_preference(prefer)
     chosen = read_catalog(catalog, graph)
     opened = open_planner(planner)
-    workflow = opened.plan(instruction, catalog=chosen, preference=preference)
+    if hybrid.wanted:
+        workflow = hybrid.plan(opened, instruction, chosen, preference).workflow
+    else:
+        workflow = opened.plan(instruction, catalog=chosen, preference=preference)
     planned_over = chosen if chosen is not None else opened.catalog
     workflow = keep_to_limits(workflow, planned_over, deadline, budget, least_success)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
     GraphOption,
@@ -93,6 +94,10 @@ def run(
     deadline: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="When what still runs is stopped.")
     ] = None,
+    llm: LlmOption = None,
+    llm_model: LlmModelOption = None,
+    llm_key_env: LlmKeyOption = None,
+    hybrid_threshold: ThresholdOption = None,
     processes: ProcessesOption = 0,
     trace: TraceOption = None,
     as_json: JsonOption = False,
@@ -114,6 +119,9 @@ def run(
         raise WrongUseError("TEXT needs --planner, a workdir or checkpoint folder; `orchestai quickstart` makes one")
     if not root.is_dir():
         raise WrongUseError(f"--root {root} is not a folder")
+    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
+    if hybrid.wanted and text is None:
+        raise WrongUseError("--llm and --hybrid-threshold plan TEXT; a saved plan is run as it is")
     instruction = None if text is None else read_instruction(text)
     preference = read_preference(prefer)
     rules = _policies(
@@ -125,7 +133,7 @@ def run(
         },
     )
     prove_writable(records, "--records")
-    plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference)
+    plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference, hybrid)
     from orchestai_jax.execution import execute, new_run_id
 
     run_id = new_run_id()
@@ -171,12 +179,19 @@ def _plan(
     planner_folder: pathlib.Path | None,
     catalog: Catalog | None,
     preference: Preference | None,
+    hybrid: HybridOptions,
 ) -> _Plan:
     planner = None if planner_folder is None else open_planner(planner_folder)
     if instruction is not None and planner is not None:
         preference = preference or planner.preference
-        plan = planner.plan(instruction, catalog=catalog, preference=preference)
-        origin = {"checkpoint": str(planner_folder), "confidence": plan.confidence}
+        origin: dict[str, Any] = {"checkpoint": str(planner_folder)}
+        if hybrid.wanted:
+            found = hybrid.plan(planner, instruction, catalog, preference)
+            plan = found.workflow
+            origin |= {"confidence": found.learned.confidence, "hybrid": found.as_dict()}
+        else:
+            plan = planner.plan(instruction, catalog=catalog, preference=preference)
+            origin["confidence"] = plan.confidence
         return _Plan(plan, catalog or planner.catalog, origin, preference)
     from orchestai_jax.quickstart import load_embedded_catalog
     from orchestai_jax.workflow import load_workflow

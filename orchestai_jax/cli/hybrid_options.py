@@ -1,0 +1,110 @@
+"""Hybrid planning on the command line: `--llm`, `--llm-model`, `--llm-key-env`, `--hybrid-threshold`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestai_jax.cli.errors import WrongUseError
+
+if TYPE_CHECKING:
+    from orchestai_jax.config import Preference
+    from orchestai_jax.execution import HybridPlan, HybridPolicy
+    from orchestai_jax.planner import Planner
+    from orchestai_jax.workflow import Catalog
+
+LlmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--llm",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, such as http://127.0.0.1:8080/v1, that plans where the planner is unsure.",
+    ),
+]
+LlmModelOption = Annotated[
+    str | None, typer.Option("--llm-model", metavar="NAME", help="The endpoint's model that plans.")
+]
+LlmKeyOption = Annotated[
+    str | None,
+    typer.Option("--llm-key-env", metavar="NAME", help="Environment variable with the endpoint's key; default: none."),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--hybrid-threshold",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Least confidence of a plan that is not planned again; without --llm it is only said.",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridOptions:
+    """What was given of the four options; nothing of it is used before something is planned."""
+
+    url: str | None
+    model: str | None
+    key_env: str | None
+    threshold: float | None
+
+    def __post_init__(self) -> None:
+        if self.url is None and (self.model is not None or self.key_env is not None):
+            raise WrongUseError("--llm-model and --llm-key-env go with --llm URL, the endpoint that plans")
+        if self.url is not None and self.model is None:
+            raise WrongUseError("--llm needs --llm-model NAME, the model that plans")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether hybrid planning is asked for."""
+        return self.url is not None or self.threshold is not None
+
+    def policy(self) -> HybridPolicy:
+        """When the model is asked."""
+        from orchestai_jax.execution import HybridPolicy
+
+        return HybridPolicy() if self.threshold is None else HybridPolicy(threshold=self.threshold)
+
+    def open_model(self) -> Any:
+        """The model as a worker; None where there is no endpoint. Raises WrongUseError for what is no endpoint."""
+        if self.url is None:
+            return None
+        import pydantic
+
+        from orchestai_jax.workers.openai_compatible import OpenAIWorker
+        from orchestai_jax.workflow import OpenAIConnection, WorkerSpec
+
+        try:
+            connection = OpenAIConnection(model=self.model or "", base_url=self.url, key_env=self.key_env)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            raise WrongUseError(f"--llm: {first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+        return OpenAIWorker(WorkerSpec(id="planning-model", model_type="llm", connection=connection))
+
+    def plan(
+        self, planner: Planner, instruction: str, catalog: Catalog | None, preference: Preference | None
+    ) -> HybridPlan:
+        """Plan an instruction, asking the model where it is needed."""
+        import asyncio
+
+        from orchestai_jax.execution import plan_hybrid
+
+        async def planned() -> HybridPlan:
+            model = self.open_model()
+            try:
+                return await plan_hybrid(
+                    instruction,
+                    planner,
+                    catalog if catalog is not None else planner.catalog,
+                    model=model,
+                    policy=self.policy(),
+                    preference=preference or planner.preference,
+                )
+            finally:
+                if model is not None:
+                    await model.close()
+
+        return asyncio.run(planned())
