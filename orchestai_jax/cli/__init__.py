@@ -23,6 +23,7 @@ _VERBS = (
     "runs",
     "workers",
     "data",
+    "lm",
     "kernels",
     "config",
 )

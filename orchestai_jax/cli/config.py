@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import pathlib
 from typing import Annotated
@@ -14,6 +15,7 @@ class Document(enum.StrEnum):
     """Kinds of files that have a JSON schema."""
 
     run = "run"
+    language_model = "language_model"
     catalog = "catalog"
     workflow = "workflow"
 
@@ -28,7 +30,11 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     of: Annotated[
-        Document, typer.Option("--of", help="Run configurations, catalogs in our own format, or saved plans.")
+        Document,
+        typer.Option(
+            "--of",
+            help="Run configurations (of planners, of language models), catalogs in our own format, or saved plans.",
+        ),
     ] = Document.run,
 ) -> None:
     """Print a JSON schema: every key of a kind of file, its type, range and default.
@@ -39,10 +45,15 @@ def schema(
       orchestai config schema --of catalog > catalog.schema.json
       orchestai config schema --of workflow > workflow.schema.json
     """
-    from orchestai_jax.config import config_json_schema
+    from orchestai_jax.config import LanguageRunConfig, config_json_schema
     from orchestai_jax.workflow import catalog_json_schema, workflow_json_schema
 
-    makers = {"run": config_json_schema, "catalog": catalog_json_schema, "workflow": workflow_json_schema}
+    makers = {
+        "run": config_json_schema,
+        "language_model": functools.partial(config_json_schema, LanguageRunConfig),
+        "catalog": catalog_json_schema,
+        "workflow": workflow_json_schema,
+    }
     typer.echo(json.dumps(makers[of](), indent=2))
 
 
@@ -59,7 +70,7 @@ def show(
     Example:
       orchestai config show configs/planner_ultratool.yaml training.phase1_supervised.batch_size=8
     """
-    from orchestai_jax.config import dump_config, load_config
+    from orchestai_jax.config import dump_config, load_run_config
 
-    loaded = load_config(config, overrides or [])
+    loaded = load_run_config(config, overrides or [])
     typer.echo(json.dumps(loaded.model_dump(mode="json"), indent=2) if as_json else dump_config(loaded), nl=as_json)

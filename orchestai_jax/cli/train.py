@@ -12,7 +12,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
-    app.command(name="train", short_help="Train a planner as a configuration says.")(train)
+    app.command(name="train", short_help="Train a planner or a language model as a configuration says.")(train)
 
 
 def train(
@@ -29,7 +29,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a planner. Checkpoints, metrics.jsonl and config.yaml go to the work folder.
+    """Train a planner, or with `kind: language_model` a language model.
+
+    Checkpoints, metrics.jsonl and config.yaml go to the work folder.
 
     A run that was stopped or killed at any step goes on with --resume as if it had never been. Ctrl-C saves first.
 
@@ -38,17 +40,23 @@ def train(
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume
       orchestai train configs/planner_ultratool.yaml training.phase1_supervised.num_epochs=2 seed=1
+      orchestai train configs/lm_tinyshakespeare.yaml --workdir runs/shakespeare
     """
-    from orchestai_jax.config import load_config, load_env_file, set_up_logging
+    from orchestai_jax.config import LanguageRunConfig, load_env_file, load_run_config, set_up_logging
 
-    loaded = load_config(config, overrides or [])
+    loaded = load_run_config(config, overrides or [])
     load_env_file()
     debug = bool((context.obj or {}).get("debug"))
     set_up_logging("debug" if debug else loaded.system.log_level)
     folder = workdir if workdir is not None else pathlib.Path("runs") / loaded.name
-    from orchestai_jax.training.supervised import train_planner
+    if isinstance(loaded, LanguageRunConfig):
+        from orchestai_jax.training.language_model import train_language_model
 
-    result = train_planner(loaded, folder, resume)
+        result = train_language_model(loaded, folder, resume)
+    else:
+        from orchestai_jax.training.supervised import train_planner
+
+        result = train_planner(loaded, folder, resume)
     if as_json:
         typer.echo(json.dumps({"workdir": str(folder), **dataclasses.asdict(result)}))
         return

@@ -9,7 +9,15 @@ from orchestai_jax.config.language_model import (
     QuantizationRule,
     TextDataConfig,
 )
-from orchestai_jax.config.load import config_differences, config_json_schema, dump_config, load_config, parse_config
+from orchestai_jax.config.load import (
+    config_differences,
+    config_json_schema,
+    dump_config,
+    load_config,
+    load_run_config,
+    parse_config,
+    parse_run_config,
+)
 from orchestai_jax.config.logging_setup import set_up_logging
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact
@@ -58,8 +66,10 @@ __all__ = [
     "expand_variables",
     "load_config",
     "load_env_file",
+    "load_run_config",
     "looks_secret",
     "parse_config",
+    "parse_run_config",
     "redact",
     "set_up_logging",
 ]

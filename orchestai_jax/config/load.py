@@ -13,10 +13,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from orchestai_jax.config.errors import ConfigError, did_you_mean
+from orchestai_jax.config.language_model import LanguageRunConfig
 from orchestai_jax.config.run_config import RunConfig
 from orchestai_jax.config.variables import expand_variables, read_env_file
 
 Path = tuple[str, ...]
+AnyRunConfig = RunConfig | LanguageRunConfig
+"""What `orchestai train` trains: a planner, or with `kind: language_model` a language model."""
 
 
 def load_config(
@@ -25,6 +28,16 @@ def load_config(
     env: Mapping[str, str] = os.environ,
     env_file: str | os.PathLike[str] | None = ".env",
 ) -> RunConfig:
+    """Read the configuration of a planner's run: as `load_run_config`, refusing other kinds."""
+    return _of_planner(load_run_config(path, overrides, env, env_file), os.fspath(path))
+
+
+def load_run_config(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    env: Mapping[str, str] = os.environ,
+    env_file: str | os.PathLike[str] | None = ".env",
+) -> AnyRunConfig:
     """Read a run configuration.
 
     Args:
@@ -42,22 +55,32 @@ def load_config(
         raise ConfigError(f"{source}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    return parse_config(text, overrides, {**(read_env_file(env_file) if env_file is not None else {}), **env}, source)
+    return parse_run_config(
+        text, overrides, {**(read_env_file(env_file) if env_file is not None else {}), **env}, source
+    )
 
 
 def parse_config(
     text: str, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None, source: str = "config"
 ) -> RunConfig:
-    """The same from YAML text; `source` names it in errors, `env` may be empty."""
+    """`load_config` from YAML text; `source` names it in errors, `env` may be empty."""
+    return _of_planner(parse_run_config(text, overrides, env, source), source)
+
+
+def parse_run_config(
+    text: str, overrides: Sequence[str] = (), env: Mapping[str, str] | None = None, source: str = "config"
+) -> AnyRunConfig:
+    """`load_run_config` from YAML text."""
     tree, lines = _parse_yaml(text, source)
     origins: dict[Path, str] = {field: f"{source}:{line}" for field, line in lines.items()}
     for override in overrides:
         _apply(tree, override, origins)
     expanded = _expand(tree, env or {}, (), origins)
+    root = _root(expanded, origins, source)
     try:
-        return RunConfig.model_validate(expanded)
+        return root.model_validate(expanded)
     except ValidationError as error:
-        faults = [_explain(fault, origins, source) for fault in error.errors()]
+        faults = [_explain(fault, origins, source, root) for fault in error.errors()]
         raise ConfigError("; ".join(dict.fromkeys(faults))) from None
 
 
@@ -74,9 +97,26 @@ def config_differences(first: BaseModel, second: BaseModel) -> list[tuple[str, A
     return [(key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
 
 
-def config_json_schema() -> dict[str, Any]:
+def config_json_schema(root: type[AnyRunConfig] = RunConfig) -> dict[str, Any]:
     """JSON schema of a run configuration, each field with its line of doc."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root.model_json_schema()}
+
+
+def _root(tree: Mapping[str, Any], origins: Mapping[Path, str], source: str) -> type[AnyRunConfig]:
+    """The model of a configuration's `kind`."""
+    kind = tree.get("kind")
+    if kind is None:
+        return RunConfig
+    if kind != "language_model":
+        place = _place(("kind",), origins, source)
+        raise ConfigError(f"{place}: got {kind!r}; language_model, or no kind for a planner")
+    return LanguageRunConfig
+
+
+def _of_planner(config: AnyRunConfig, source: str) -> RunConfig:
+    if isinstance(config, LanguageRunConfig):
+        raise ConfigError(f"{source}: kind: language_model is for `orchestai train`; a planner's run is wanted here")
+    return config
 
 
 class _Loader(yaml.SafeLoader):
@@ -178,11 +218,11 @@ def _place(field: Path, origins: Mapping[Path, str], source: str) -> str:
     return ": ".join(part for part in (source, ".".join(field)) if part)
 
 
-def _explain(fault: Any, origins: Mapping[Path, str], source: str) -> str:
+def _explain(fault: Any, origins: Mapping[Path, str], source: str, root: type[BaseModel]) -> str:
     field: Path = tuple(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        allowed = list(_section(field[:-1]).model_fields)
-        near = did_you_mean(field[-1], allowed) or _elsewhere(field[-1])
+        allowed = list(_section(field[:-1], root).model_fields)
+        near = did_you_mean(field[-1], allowed) or _elsewhere(field[-1], root)
         return f"{_place(field, origins, source)}: unknown key{near}; allowed: {', '.join(allowed)}"
     if fault["type"] == "missing":
         return f"{_place(field, {}, source)}: missing; give it a value"
@@ -193,9 +233,9 @@ def _explain(fault: Any, origins: Mapping[Path, str], source: str) -> str:
     return f"{_place(field, origins, source)}:{shown} {message}"
 
 
-def _section(field: Path) -> type[BaseModel]:
+def _section(field: Path, root: type[BaseModel]) -> type[BaseModel]:
     """The model that a dotted path leads to (the last one on the way, where it leads to no section)."""
-    model: type[BaseModel] = RunConfig
+    model = root
     for key in field:
         annotation = model.model_fields[key].annotation if key in model.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -203,9 +243,9 @@ def _section(field: Path) -> type[BaseModel]:
     return model
 
 
-def _elsewhere(key: str) -> str:
+def _elsewhere(key: str, root: type[BaseModel]) -> str:
     """Where a key that is unknown here does belong."""
-    places = [field for field in _fields(RunConfig) if field[-1] == key]
+    places = [field for field in _fields(root) if field[-1] == key]
     return f" (it belongs at {', '.join('.'.join(place) for place in places)})" if places else ""
 
 

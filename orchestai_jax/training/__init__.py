@@ -2,7 +2,7 @@
 
 from orchestai_jax.training.curves import plot_curves
 from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
-from orchestai_jax.training.loop import Batches, LoopResult, run_loop
+from orchestai_jax.training.loop import Batches, LoopResult, LoopSettings, run_loop
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog, read_metrics
 from orchestai_jax.training.monitoring import Monitor, PlainMonitor, RichMonitor, SilentMonitor, make_monitor
 from orchestai_jax.training.optimizer import build_optimizer, learning_rates
@@ -14,6 +14,7 @@ __all__ = [
     "METRICS_FILE",
     "Batches",
     "LoopResult",
+    "LoopSettings",
     "MetricsLog",
     "Monitor",
     "PlainMonitor",

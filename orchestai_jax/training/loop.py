@@ -13,12 +13,11 @@ import jax
 import numpy as np
 
 from orchestai_jax.checkpoint import CheckpointStore
-from orchestai_jax.config import Phase1Config
 from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
 from orchestai_jax.training.interrupts import StopRequest
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
-from orchestai_jax.training.optimizer import PLANNER_GROUP, learning_rates
+from orchestai_jax.training.schedules import Schedule
 from orchestai_jax.training.train_state import TrainState
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Mapping[str, Any]]]
@@ -40,6 +39,35 @@ class Batches(Protocol):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go back to where it stood."""
+        ...
+
+
+class LoopSettings(Protocol):
+    """What the loop reads of a configuration."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a step."""
+        ...
+
+    @property
+    def best_metric(self) -> str:
+        """Validation metric (higher is better) by which the best checkpoint is chosen."""
+        ...
+
+    @property
+    def early_stop_patience(self) -> int | None:
+        """Validations without a better metric before training stops."""
+        ...
+
+    @property
+    def save_every_steps(self) -> int | None:
+        """Save also every so many steps."""
+        ...
+
+    @property
+    def log_every_steps(self) -> int:
+        """Steps between two lines of training metrics."""
         ...
 
 
@@ -77,7 +105,8 @@ def run_loop(
     evaluate: Callable[[TrainState], Mapping[str, float]],
     store: CheckpointStore,
     num_epochs: int,
-    config: Phase1Config,
+    config: LoopSettings,
+    learning_rate: Schedule,
     workdir: str | pathlib.Path,
     resume: bool,
     metadata: Mapping[str, Any],
@@ -93,7 +122,8 @@ def run_loop(
       evaluate: validation metrics of a state; must hold `config.best_metric` (higher is better).
       store: where checkpoints go; its best metric should be `config.best_metric`. The caller closes it.
       num_epochs: passes over the data in all.
-      config: patience, intervals, batch size and the schedule (for the learning rate in the log).
+      config: patience, intervals and batch size.
+      learning_rate: the schedule, for the log.
       workdir: folder of `metrics.jsonl`.
       resume: go on from the store's latest checkpoint. The rest of the run is then the same, bit for bit, as if it had
         never been interrupted; so are the lines of metrics, their wall time aside.
@@ -106,7 +136,17 @@ def run_loop(
     Ctrl-C or SIGTERM, when the step it came in is saved.
     """
     run = _Run(
-        state, train_step, batches, evaluate, store, num_epochs, config, metadata, assets, monitor or SilentMonitor()
+        state,
+        train_step,
+        batches,
+        evaluate,
+        store,
+        num_epochs,
+        config,
+        learning_rate,
+        metadata,
+        assets,
+        monitor or SilentMonitor(),
     )
     path = pathlib.Path(workdir) / METRICS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +175,8 @@ class _Run:
         evaluate: Callable[[TrainState], Mapping[str, float]],
         store: CheckpointStore,
         num_epochs: int,
-        config: Phase1Config,
+        config: LoopSettings,
+        learning_rate: Schedule,
         metadata: Mapping[str, Any],
         assets: Mapping[str, str],
         monitor: Monitor,
@@ -146,7 +187,7 @@ class _Run:
         self.progress = _Progress(total_steps=num_epochs * self.steps_per_epoch)
         self.step = int(state.step)
         self.saved_step: int | None = None
-        self.learning_rate = learning_rates(config, self.progress.total_steps)[PLANNER_GROUP]
+        self.learning_rate = learning_rate
         self.log: MetricsLog
         self.pending: tuple[int, Mapping[str, Any]] | None = None
         """The last step's measurements, still on the device."""

@@ -55,7 +55,7 @@ from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.loop import LoopResult, run_loop
 from orchestai_jax.training.monitoring import Monitor, make_monitor
-from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer
+from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
 from orchestai_jax.training.planning_data import PlanningData, check_samples
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
@@ -179,6 +179,7 @@ def _train(
             store=store,
             num_epochs=phase.num_epochs,
             config=phase,
+            learning_rate=learning_rates(phase, phase.num_epochs * batches.steps_per_epoch)[PLANNER_GROUP],
             workdir=workdir,
             resume=resume,
             metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),

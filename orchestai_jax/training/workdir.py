@@ -13,7 +13,14 @@ from typing import Any
 import filelock
 
 from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointError, complete_steps, open_checkpoint
-from orchestai_jax.config import ConfigError, RunConfig, config_differences, dump_config, parse_config
+from orchestai_jax.config import (
+    ConfigError,
+    LanguageRunConfig,
+    RunConfig,
+    config_differences,
+    dump_config,
+    parse_run_config,
+)
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.metrics_log import METRICS_FILE, read_metrics
 
@@ -42,7 +49,7 @@ def locked_workdir(workdir: str | pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
-def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig, *, resume: bool) -> None:
+def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRunConfig, *, resume: bool) -> None:
     """Make the work folder and write `config.yaml` into it; or make sure that `config` is the one it was begun with.
 
     The `system` section may differ between a run and its resumption: it changes no result.
@@ -73,9 +80,9 @@ def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig, *, resume: b
         raise TrainingError(f"{folder}: cannot be used as a work folder ({error.strerror})") from None
 
 
-def _check_same(begun: pathlib.Path, config: RunConfig) -> None:
+def _check_same(begun: pathlib.Path, config: RunConfig | LanguageRunConfig) -> None:
     try:
-        before = parse_config(begun.read_text(encoding="utf-8"), source=str(begun))
+        before = parse_run_config(begun.read_text(encoding="utf-8"), source=str(begun))
     except (ConfigError, UnicodeDecodeError) as error:
         raise TrainingError(f"the run cannot be resumed: {error}; give another --workdir") from None
     differences = [d for d in config_differences(before, config) if not d[0].startswith("system.")]
@@ -123,13 +130,13 @@ def workdir_status(workdir: str | pathlib.Path) -> WorkdirStatus:
     metrics_file, config_file = folder / METRICS_FILE, folder / CONFIG_FILE
     if not config_file.exists() and not metrics_file.exists():
         raise TrainingError(f"{folder}: no work folder of a run (neither {CONFIG_FILE} nor {METRICS_FILE} in it)")
-    config: RunConfig | None = None
+    config: RunConfig | LanguageRunConfig | None = None
     if config_file.exists():
         try:
-            config = parse_config(config_file.read_text(encoding="utf-8"), source=str(config_file))
+            config = parse_run_config(config_file.read_text(encoding="utf-8"), source=str(config_file))
         except (ConfigError, UnicodeDecodeError) as error:
             raise TrainingError(str(error)) from None
-    phase = config.training.phase1_supervised if config is not None else None
+    num_epochs, best_metric = _plan(config)
     lines = [line for line in _read(metrics_file) if line["split"] == "validation"]
     loop: dict[str, Any] = {}
     step, steps = 0, complete_steps(folder / CHECKPOINTS)
@@ -154,13 +161,24 @@ def workdir_status(workdir: str | pathlib.Path) -> WorkdirStatus:
         step=step,
         total_steps=total_steps,
         epoch=max((line["epoch"] for line in lines), default=0),
-        num_epochs=phase.num_epochs if phase is not None else None,
-        best_metric=phase.best_metric if phase is not None else None,
+        num_epochs=num_epochs,
+        best_metric=best_metric,
         best_step=best.get("step"),
         best_value=best.get("value"),
         checkpoints=tuple(steps),
         validation=tuple({"epoch": line["epoch"], "step": line["step"], **line["values"]} for line in lines),
     )
+
+
+def _plan(config: RunConfig | LanguageRunConfig | None) -> tuple[int | None, str | None]:
+    """How many epochs (validations, of a language model) a run has, and its best metric."""
+    if config is None:
+        return None, None
+    if isinstance(config, LanguageRunConfig):
+        training = config.training
+        return training.num_steps // training.evaluate_every_steps, training.best_metric
+    phase = config.training.phase1_supervised
+    return phase.num_epochs, phase.best_metric
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:

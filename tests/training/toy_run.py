@@ -13,7 +13,8 @@ import optax
 from orchestai_jax.checkpoint import CheckpointStore
 from orchestai_jax.config import Phase1Config
 from orchestai_jax.data import epoch_batches
-from orchestai_jax.training import TrainState, build_optimizer, run_loop
+from orchestai_jax.training import TrainState, build_optimizer, learning_rates, run_loop
+from orchestai_jax.training.optimizer import PLANNER_GROUP
 
 CONFIG = Phase1Config(
     batch_size=4,
@@ -113,6 +114,7 @@ def run(
             store=store,
             num_epochs=config.num_epochs,
             config=config,
+            learning_rate=learning_rates(config, config.num_epochs * batches.steps_per_epoch)[PLANNER_GROUP],
             workdir=workdir,
             resume=resume,
             metadata={"toy": True},

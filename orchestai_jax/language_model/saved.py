@@ -1,0 +1,89 @@
+"""How a language model is kept in a checkpoint, and reading one from there or from a Hugging Face folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+
+from orchestai_jax.checkpoint import CheckpointError, open_checkpoint
+from orchestai_jax.config import LanguageModelConfig
+from orchestai_jax.language_model.hugging_face_import import import_hugging_face
+from orchestai_jax.language_model.model import Parameters
+from orchestai_jax.language_model.serving_model import check_parameters
+from orchestai_jax.language_model.tokenizers import TextTokenizer, load_tokenizer, read_tokenizer
+
+KIND = "language_model"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A language model as it lies on the disk."""
+
+    config: LanguageModelConfig
+    parameters: Parameters
+    tokenizer: TextTokenizer | None
+    """None for a Hugging Face folder without tokenizer.json."""
+    stop_tokens: tuple[int, ...]
+    """Tokens that end an answer (eos_token_id of a Hugging Face folder)."""
+    source: str
+    """Where it was read from: the folder, and the step of a checkpoint."""
+
+
+def model_metadata(config: LanguageModelConfig, run: Any) -> dict[str, Any]:
+    """What a checkpoint must say about a language model besides its arrays; `run` is the run's configuration."""
+    return {"kind": KIND, "model": config.model_dump(mode="json"), "config": run}
+
+
+def model_assets(tokenizer: TextTokenizer) -> dict[str, str]:
+    """The text files of a language model's checkpoint."""
+    return {TOKENIZER_FILE: tokenizer.json}
+
+
+def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest"] | int = "best") -> LoadedModel:
+    """Read a run's work folder, one checkpoint, or a folder in Hugging Face's BitNet layout.
+
+    Raises ValueError (CheckpointError for checkpoints) naming what is missing, damaged or of another kind.
+    """
+    folder = pathlib.Path(path)
+    if (folder / "config.json").is_file():
+        config, parameters = import_hugging_face(folder)
+        tokenizer_file = folder / TOKENIZER_FILE
+        tokenizer = load_tokenizer(tokenizer_file) if tokenizer_file.is_file() else None
+        return LoadedModel(config, parameters, tokenizer, _stop_tokens(folder), str(folder))
+    reader = open_checkpoint(folder, which)
+    config = read_model_config(reader.metadata, str(reader.folder))
+    parameters = dict(reader.restore(subtree="params/trainable"))
+    try:
+        check_parameters(config, parameters)
+    except ValueError as error:
+        raise CheckpointError(f"{reader.folder}: {error}") from None
+    if TOKENIZER_FILE not in reader.assets:
+        raise CheckpointError(f"{reader.folder}: lacks {TOKENIZER_FILE}")
+    tokenizer = read_tokenizer(reader.assets[TOKENIZER_FILE], f"{reader.folder}: {TOKENIZER_FILE}")
+    return LoadedModel(config, parameters, tokenizer, (), f"{folder} (step {reader.step})")
+
+
+def _stop_tokens(folder: pathlib.Path) -> tuple[int, ...]:
+    given = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, list) else (given,)
+
+
+def read_model_config(metadata: Mapping[str, Any], where: str) -> LanguageModelConfig:
+    """The model's configuration. Raises CheckpointError for a checkpoint of something else."""
+    if metadata.get("kind") != KIND:
+        raise CheckpointError(
+            f"{where}: a checkpoint of {metadata.get('kind', 'something unnamed')}, not of a language model"
+        )
+    try:
+        return LanguageModelConfig.model_validate(metadata["model"])
+    except (KeyError, pydantic.ValidationError) as error:
+        cause = str(error).splitlines()[0]
+        raise CheckpointError(f"{where}: its metadata is not that of a language model ({cause})") from error

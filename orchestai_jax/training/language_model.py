@@ -1,0 +1,170 @@
+"""Next-token training of a language model, ternary or float, from scratch or on from a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
+from orchestai_jax.config import LanguageModelConfig, LanguageRunConfig, PretrainingConfig
+from orchestai_jax.language_model.layer import projection_rules
+from orchestai_jax.language_model.model import Parameters, apply_model, initial_parameters
+from orchestai_jax.language_model.saved import load_language_model, model_assets, model_metadata
+from orchestai_jax.language_model.serving_model import check_parameters
+from orchestai_jax.language_model.tokenizers import TextTokenizer
+from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.nn.straight_through import Strength
+from orchestai_jax.quantization import quantization_strength
+from orchestai_jax.training.loop import LoopResult, run_loop
+from orchestai_jax.training.monitoring import Monitor, make_monitor
+from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
+from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
+from orchestai_jax.training.train_state import TrainState
+from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
+
+
+def train_language_model(
+    config: LanguageRunConfig, workdir: str | pathlib.Path, resume: bool = False, monitor: Monitor | None = None
+) -> LoopResult:
+    """Train into `workdir` (config.yaml, metrics.jsonl, checkpoints); `load_language_model` reads it.
+
+    An epoch is `evaluate_every_steps` steps. With `resume` the run goes on from its newest checkpoint, to the same
+    parameters and metrics, bit for bit on one machine. Raises ValueError subclasses that name what is at fault.
+    """
+    enable_compilation_cache(config.system)
+    texts = load_text(config.data)
+    tokenizer = choose_tokenizer(config.data, texts)
+    model = with_vocabulary(config.model, tokenizer)
+    projection_rules(model)  # an unused rule is found before anything is read or written
+    training, training_tokens = config.training, tokenizer.encode(texts[0])
+    batches = CropBatches(
+        training_tokens,
+        batch_size=training.batch_size,
+        length=training.sequence_length,
+        seed=config.seed,
+        steps_per_epoch=training.evaluate_every_steps,
+    )
+    validation = validation_batches(
+        tokenizer.encode(texts[1]),
+        batch_size=training.batch_size,
+        length=training.sequence_length,
+        most=training.evaluation_batches,
+    )
+    parameters = _starting_parameters(config, model, tokenizer)
+    prepare_workdir(workdir, config, resume=resume)  # only now, so that a slip in the input leaves no folder begun
+    monitor = monitor or make_monitor(config.system.progress)
+    count = sum(value.size for value in parameters.values())
+    monitor.note(
+        f"{count / 1e6:.2f} M parameters, {training_tokens.size} training tokens, vocabulary {model.vocab_size}"
+    )
+    optimizer = pretraining_optimizer(training)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params={"trainable": parameters},
+        opt_state=jax.jit(optimizer.init)(parameters),
+        key=jax.random.key(config.seed),
+    )
+    state = jax.device_put(state, jax.devices()[0])
+    with locked_workdir(workdir):
+        store = CheckpointStore(
+            pathlib.Path(workdir) / CHECKPOINTS, keep_last=training.keep_checkpoints, best_metric=training.best_metric
+        )
+        with store:
+            return run_loop(
+                state=state,
+                train_step=make_train_step(model, training, optimizer),
+                batches=batches,
+                evaluate=make_evaluation(model, validation),
+                store=store,
+                num_epochs=training.num_steps // training.evaluate_every_steps,
+                config=training,
+                learning_rate=pretraining_learning_rate(training),
+                workdir=workdir,
+                resume=resume,
+                metadata=model_metadata(model, config.model_dump(mode="json")),
+                assets=model_assets(tokenizer),
+                monitor=monitor,
+            )
+
+
+def make_train_step(
+    model: LanguageModelConfig, config: PretrainingConfig, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, np.ndarray], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated."""
+    warmup = config.quantization_warmup_steps
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, tokens: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        strength = quantization_strength(state.step, warmup) if warmup else None
+        trainable = state.params["trainable"]
+        loss, gradients = jax.value_and_grad(next_token_loss, argnums=1)(model, trainable, tokens, strength)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        measurements = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        params = {"trainable": optax.apply_updates(trainable, updates)}
+        return TrainState(state.step + 1, params, opt_state, state.key), measurements
+
+    return step
+
+
+def next_token_loss(
+    model: LanguageModelConfig, parameters: Parameters, tokens: jax.Array, strength: Strength = None
+) -> jax.Array:
+    """Mean cross-entropy, in nats a token, of tokens [batch, length + 1] given those before each."""
+    logits = apply_model(model, parameters, tokens[:, :-1], strength=strength)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+
+def make_evaluation(
+    model: LanguageModelConfig, batches: Sequence[tuple[np.ndarray, int]]
+) -> Callable[[TrainState], Mapping[str, float]]:
+    """Validation of a state: `loss` (nats a token), `perplexity`, and `score`, minus the loss.
+
+    While quantisation warms up, the model is scored as it will be packed: at full strength.
+    """
+
+    @jax.jit
+    def losses(parameters: Parameters, tokens: jax.Array) -> jax.Array:
+        logits = apply_model(model, parameters, tokens[:, :-1])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean(axis=-1)
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        rows = [np.asarray(losses(state.params["trainable"], batch))[:count] for batch, count in batches]
+        loss = float(np.concatenate(rows).astype(np.float64).mean())
+        return {"loss": loss, "perplexity": float(np.exp(loss)), "score": -loss}
+
+    return evaluate
+
+
+def with_vocabulary(config: LanguageModelConfig, tokenizer: TextTokenizer) -> LanguageModelConfig:
+    """The configuration with the tokenizer's vocabulary. Raises ValueError where the two do not fit."""
+    if config.vocab_size is None:
+        return config.model_copy(update={"vocab_size": max(tokenizer.vocab_size, 2)})
+    if config.vocab_size < tokenizer.vocab_size:
+        raise ValueError(
+            f"model.vocab_size {config.vocab_size} is below the tokenizer's {tokenizer.vocab_size} tokens; "
+            "leave it out to take the tokenizer's"
+        )
+    return config
+
+
+def _starting_parameters(config: LanguageRunConfig, model: LanguageModelConfig, tokenizer: TextTokenizer) -> Parameters:
+    start = config.training.initialize_from
+    if start is None:
+        return initial_parameters(model, config.seed)
+    loaded = load_language_model(start)
+    if loaded.tokenizer is not None and loaded.tokenizer.json != tokenizer.json:
+        raise ValueError(f"initialize_from {start}: its tokenizer is not the one of data.tokenizer")
+    packed = [name for name, value in loaded.parameters.items() if not isinstance(value, jax.Array | np.ndarray)]
+    if packed:
+        raise ValueError(f"initialize_from {start}: {packed[0]} is packed; training wants float weights")
+    try:
+        check_parameters(model, loaded.parameters)
+    except ValueError as error:
+        raise ValueError(f"initialize_from {start}: {error}") from None
+    return {name: jnp.array(value, jnp.float32) for name, value in loaded.parameters.items()}
