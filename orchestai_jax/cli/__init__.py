@@ -21,6 +21,7 @@ _VERBS = (
     "plan",
     "run",
     "runs",
+    "collect",
     "workers",
     "data",
     "lm",

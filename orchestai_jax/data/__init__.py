@@ -4,6 +4,7 @@ from orchestai_jax.data.augmentation import AugmentationConfig, augment, augment
 from orchestai_jax.data.batching import EpochBatches, bucket_length, epoch_batches
 from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.hash_split import split_by_hash
+from orchestai_jax.data.instructions_on_files import instructions_on_files
 from orchestai_jax.data.learnable_runs import learnable_runs
 from orchestai_jax.data.readers import FORMATS, load_samples, sample_to_json, save_samples
 from orchestai_jax.data.sample import PlanningSample
@@ -29,6 +30,7 @@ __all__ = [
     "check_templates",
     "clean_text",
     "epoch_batches",
+    "instructions_on_files",
     "join_samples",
     "learnable_runs",
     "load_samples",

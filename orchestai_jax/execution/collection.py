@@ -152,7 +152,10 @@ async def collect(
     if settings.candidates > 1 and not isinstance(planner, ExploresPlans):
         raise ValueError(f"candidates is {settings.candidates}, but this planner gives one plan an instruction")
     began = time.perf_counter()
-    unique = list({_key(text): text for text in reversed(list(instructions))}.values())[::-1]
+    first: dict[str, str] = {}
+    for text in instructions:
+        first.setdefault(_key(text), text)
+    unique = list(first.values())
     done = _recorded(records)
     told: list[Collected] = []
     passed_over = 0
