@@ -31,7 +31,6 @@ from orchestai_jax.workflow import (
 from orchestai_jax.workflow.record import TaskStatus
 
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-_NO_RUN = TaskRun(task="", task_type="", status="skipped").model_dump()
 _FIELDS = set(TaskRun.model_fields)
 
 
@@ -198,27 +197,28 @@ class Node:
     def task_run(self) -> TaskRun:
         """How it ended; it has."""
         if self.run is None:
-            self.run = _trusted_run({**_NO_RUN, **self.entry(), "attempts": tuple(self.attempts)})
+            output, attempts = self.output, tuple(self.attempts)
+            cost, tokens = (0.0, 0) if output is None else (output.cost, output.tokens)
+            if attempts:
+                cost += sum(a.cost for a in attempts if a.error is not None)
+                tokens += sum(a.tokens for a in attempts if a.error is not None)
+            self.run = _trusted_run(
+                {
+                    "task": self.task.id,
+                    "task_type": self.task.task_type,
+                    "worker": self.door.worker_id if self.launched else self.task.worker,
+                    "status": self.status,
+                    "started_s": self.started_s,
+                    "duration_s": self.duration_s,
+                    "cost": cost,
+                    "tokens": tokens,
+                    "quality": None,
+                    "error": self.error,
+                    "outputs": {} if output is None else output.values,
+                    "attempts": attempts,
+                }
+            )
         return self.run
-
-    def entry(self) -> dict[str, Any]:
-        """How it ended, as the journal and the record hold it."""
-        output, ran = self.output, self.launched
-        failed = sum(a.cost for a in self.attempts if a.error is not None) if self.attempts else 0.0
-        used = sum(a.tokens for a in self.attempts if a.error is not None) if self.attempts else 0
-        return {
-            "task": self.task.id,
-            "task_type": self.task.task_type,
-            "worker": self.door.worker_id if ran else self.task.worker,
-            "status": self.status,
-            "started_s": self.started_s,
-            "duration_s": self.duration_s,
-            "cost": failed if output is None else failed + output.cost,
-            "tokens": used if output is None else used + output.tokens,
-            "error": self.error,
-            "outputs": {} if output is None else output.values,
-            "attempts": [a.model_dump() for a in self.attempts],
-        }
 
 
 def make_nodes(workflow: Workflow, catalog: Catalog, doors: Doors) -> list[Node]:

@@ -352,7 +352,7 @@ class Run:
             for node in begun
             if node.status is None
         ]
-        entries += [{"ended": node.entry()} for node in settled]
+        entries += [{"ended": node.task_run().__dict__} for node in settled]  # as it is: `model_dump` takes far longer
         if not entries:
             return
         try:

@@ -243,7 +243,13 @@ def encode(entry: Mapping[str, Any]) -> bytes:
     try:
         return pydantic_core.to_json(entry, inf_nan_mode="constants") + b"\n"
     except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):  # a lone surrogate has no UTF-8
-        return json.dumps(entry).encode("ascii") + b"\n"
+        return json.dumps(entry, default=_fields).encode("ascii") + b"\n"
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    if isinstance(model, BaseModel):
+        return model.model_dump()
+    raise TypeError(f"{type(model).__name__} is not JSON")
 
 
 def _lock(descriptor: int, path: pathlib.Path) -> None:

@@ -349,6 +349,21 @@ def test_a_resumed_run_sees_what_the_first_saw(make, perform, tmp_path):
     assert seen[0]["keys"] == {"1": "x"}
 
 
+def test_attempts_survive_beside_what_utf8_lacks(make, perform, tmp_path):
+    async def work(task_type, arguments, context):
+        if context.attempt == 1:
+            raise WorkerError("busy", retryable=True)
+        return Output(values={"value": "\ud800"})
+
+    record = perform(
+        make.plan(make.step("t")), make.worker(work), journal=tmp_path, run_id="r", jump=True, policies=RunPolicies()
+    )
+    state = read_journal(tmp_path, "r")
+    assert state.ended["t"] == record.tasks[0]
+    assert [a.error for a in state.ended["t"].attempts] == ["busy", None]
+    assert state.calls == {"t": 2}
+
+
 @hypothesis.settings(max_examples=40, deadline=None)
 @hypothesis.given(data=st.data())
 def test_wherever_a_journal_is_cut_a_resumption_completes_it(make, tmp_path_factory, data):
