@@ -2,8 +2,11 @@
 
 import asyncio
 import inspect
+import pathlib
+import re
 
 import pytest
+import yaml
 
 from orchestai_jax.config import ConfigError, Preference
 from orchestai_jax.execution import RunPolicies, load_policies, parse_policies
@@ -467,3 +470,13 @@ def test_overrides_go_into_sections(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         load_policies(tmp_path / "none.yaml")
     assert load_policies(path) == RunPolicies.model_validate({"budget": {"cost": 1}})
+
+
+def test_the_documented_example_is_right():
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "execution.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    policies = parse_policies(yaml.safe_load(block))
+    assert policies.default.retry == RunPolicies().default.retry
+    assert policies.fallback_workers == RunPolicies().fallback_workers
+    assert policies.grace_s == RunPolicies().grace_s
+    assert policies.of_worker("gpt").breaker is not None
