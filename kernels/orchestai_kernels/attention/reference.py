@@ -27,19 +27,23 @@ def attention_reference(
     keys, kv_heads = k.shape[1], k.shape[2]
     group = heads // max(kv_heads, 1)
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    grouped = (q.astype(wide) * scale).reshape(batch, queries, kv_heads, group, head_dim)
-    # b: batch, q: queries, k: keys, h: key heads, g: query heads of one key head, d: head_dim, v: value_dim
-    scores = jnp.einsum("bqhgd,bkhd->bhgqk", grouped, as_float(k, wide))
+    # b: batch, h: key heads, r: the group's heads by queries, k: keys, d: head_dim, v: value_dim. Key heads come before
+    # keys and rows are one axis: so XLA multiplies without copying a cache that was given as a transposed view.
+    rows = (q.astype(wide) * scale).reshape(batch, queries, kv_heads, group, head_dim)
+    rows = rows.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, group * queries, head_dim)
+    k_by_head, v_by_head = (jnp.swapaxes(as_float(x, wide), 1, 2) for x in (k, v))
+    scores = jnp.einsum("bhrd,bhkd->bhrk", rows, k_by_head)
     visible = masks.visible(queries, keys)
     if visible is not None:
-        visible = jnp.broadcast_to(visible, (visible.shape[0], heads, *visible.shape[2:]))
-        visible = visible.reshape(visible.shape[0], kv_heads, group, *visible.shape[2:])
-        scores = jnp.where(visible, scores, -jnp.inf)
+        split = (visible.shape[0], 1, 1) if visible.shape[1] == 1 else (visible.shape[0], kv_heads, group)
+        visible = visible.reshape(*split, *visible.shape[2:])
+        scores = scores.reshape(batch, kv_heads, group, queries, keys)
+        scores = jnp.where(visible, scores, -jnp.inf).reshape(batch, kv_heads, group * queries, keys)
     most = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
     weights = jnp.exp(scores - jnp.where(most == -jnp.inf, 0.0, most))
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    weights = weights / jnp.where(total == 0, 1.0, total)
-    out = jnp.einsum("bhgqk,bkhv->bqhgv", weights, as_float(v, wide))
+    out = jnp.einsum("bhrk,bhkv->bhrv", weights, v_by_head) / jnp.where(total == 0, 1.0, total)
+    out = out.reshape(batch, kv_heads, group, queries, v.shape[3]).transpose(0, 3, 1, 2, 4)
     return out.reshape(batch, queries, heads, v.shape[3]).astype(q.dtype)
 
 
