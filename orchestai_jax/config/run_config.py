@@ -88,6 +88,8 @@ class EncoderConfig(Section):
 class DecomposerConfig(Section):
     """The decomposer: which task types, in which order, until stop."""
 
+    kind: Literal["transformer", "lstm"] = "transformer"
+    """What remembers the task types chosen so far: causal self-attention, or an LSTM."""
     num_heads: int = Field(default=6, ge=1)
     """Attention heads over the instruction; divides the encoder's width."""
     dropout: float = Field(default=0.1, ge=0, lt=1)

@@ -2,11 +2,13 @@
 
 from orchestai_jax.nn.attention import MultiHeadAttention
 from orchestai_jax.nn.feed_forward import FeedForward
-from orchestai_jax.nn.transformer import DecoderBlock, EncoderBlock
+from orchestai_jax.nn.transformer import DECODER_BLOCKS, DecoderBlock, EncoderBlock, LSTMDecoderBlock
 
 __all__ = [
+    "DECODER_BLOCKS",
     "DecoderBlock",
     "EncoderBlock",
     "FeedForward",
+    "LSTMDecoderBlock",
     "MultiHeadAttention",
 ]

@@ -1,7 +1,13 @@
-"""Transformer blocks: BERT's post-norm encoder block and a pre-norm decoder block with cross-attention."""
+"""Blocks: BERT's post-norm encoder block, and two pre-norm decoder blocks with cross-attention behind one contract.
+
+A decoder block is called on a whole sequence (teacher forcing), or stepped: `initial_cache` gives what it remembers
+before the first position, `step` takes a position and gives the output and the next cache. Row i of every array of a
+cache belongs to row i of the batch, so that a search can reorder rows.
+"""
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -38,7 +44,24 @@ class EncoderBlock(nnx.Module):
         return self.feed_forward_norm(x + drop(self.feed_forward(x)))
 
 
-class DecoderBlock(nnx.Module):
+class CrossAttention(nnx.Module):
+    """What decoder blocks share: attention to a context and a feed-forward, each behind a layer norm and added."""
+
+    def __init__(self, hidden_size: int, num_heads: int, intermediate_size: int, *, dropout: float, rngs: nnx.Rngs):
+        self.cross_attention = MultiHeadAttention(hidden_size, num_heads, rngs=rngs)
+        self.cross_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
+        self.feed_forward = FeedForward(hidden_size, intermediate_size, rngs=rngs)
+        self.feed_forward_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+
+    def read_context(self, x, cross: tuple[Array, Array], context_mask, rngs: nnx.Rngs | None):
+        """x [batch, q, hidden], having read the context's keys and values (`cross_attention.keys_values`)."""
+        drop = _dropper(self.dropout, rngs)
+        x = x + drop(self.cross_attention.attend(self.cross_norm(x), *cross, context_mask[:, None, :]))
+        return x + drop(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class DecoderBlock(CrossAttention):
     """Causal self-attention, cross-attention, feed-forward, each behind a layer norm and added to its input."""
 
     def __init__(
@@ -46,11 +69,7 @@ class DecoderBlock(nnx.Module):
     ):
         self.self_attention = MultiHeadAttention(hidden_size, num_heads, rngs=rngs)
         self.self_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
-        self.cross_attention = MultiHeadAttention(hidden_size, num_heads, rngs=rngs)
-        self.cross_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
-        self.feed_forward = FeedForward(hidden_size, intermediate_size, rngs=rngs)
-        self.feed_forward_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        super().__init__(hidden_size, num_heads, intermediate_size, dropout=dropout, rngs=rngs)
 
     def __call__(
         self,
@@ -64,9 +83,15 @@ class DecoderBlock(nnx.Module):
         positions = jnp.arange(x.shape[1])
         causal = positions[None, :, None] >= positions[None, None, :]  # [1, q, q]
         normed = self.self_norm(x)
-        keys, values = self.self_attention.keys_values(normed)
-        cross = self.cross_attention.keys_values(context)
-        return self._mix(x, normed, keys, values, causal, *cross, context_mask, rngs)
+        own = self.self_attention.keys_values(normed)
+        x = x + _dropper(self.dropout, rngs)(self.self_attention.attend(normed, *own, causal))
+        return self.read_context(x, self.cross_attention.keys_values(context), context_mask, rngs)
+
+    def initial_cache(self, rows: int, length: int) -> tuple[Array, Array]:
+        """Room for keys and values of `length` positions, each [rows, length, heads, head_dim]."""
+        heads = self.self_attention.num_heads
+        shape = (rows, length, heads, self.self_attention.query.out_features // heads)
+        return jnp.zeros(shape), jnp.zeros(shape)
 
     def step(
         self,
@@ -76,20 +101,62 @@ class DecoderBlock(nnx.Module):
         cross: tuple[Array, Array],
         context_mask: Bool[Array, "batch k"],
     ) -> tuple[Float[Array, "batch 1 hidden"], tuple[Array, Array]]:
-        """One position of decoding: `cache` holds [batch, positions, heads, head_dim] keys and values before it."""
+        """One position of decoding: `cache` holds the keys and values before it."""
         normed = self.self_norm(x)
         key, value = self.self_attention.keys_values(normed)
         keys = cache[0].at[:, position].set(key[:, 0])
         values = cache[1].at[:, position].set(value[:, 0])
         seen = (jnp.arange(keys.shape[1]) <= position)[None, None, :]
-        return self._mix(x, normed, keys, values, seen, *cross, context_mask, None), (keys, values)
+        x = x + self.self_attention.attend(normed, keys, values, seen)
+        return self.read_context(x, cross, context_mask, None), (keys, values)
 
-    def _mix(self, x, normed, keys, values, self_mask, cross_keys, cross_values, context_mask, rngs):
-        drop = _dropper(self.dropout, rngs)
-        x = x + drop(self.self_attention.attend(normed, keys, values, self_mask))
-        attended = self.cross_attention.attend(self.cross_norm(x), cross_keys, cross_values, context_mask[:, None, :])
-        x = x + drop(attended)
-        return x + drop(self.feed_forward(self.feed_forward_norm(x)))
+
+class LSTMDecoderBlock(CrossAttention):
+    """An LSTM (Hochreiter & Schmidhuber 1997; flax's `OptimizedLSTMCell`), then cross-attention and feed-forward, each
+    behind a layer norm and added to its input."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, intermediate_size: int, *, dropout: float = 0.0, rngs: nnx.Rngs
+    ):
+        self.cell = nnx.OptimizedLSTMCell(hidden_size, hidden_size, rngs=rngs)
+        self.cell_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
+        super().__init__(hidden_size, num_heads, intermediate_size, dropout=dropout, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch q hidden"],
+        context: Float[Array, "batch k hidden"],
+        context_mask: Bool[Array, "batch k"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "batch q hidden"]:
+        """Apply the block to a whole sequence (teacher forcing)."""
+        _, states = jax.lax.scan(self.cell, self.initial_cache(x.shape[0], 0), jnp.swapaxes(self.cell_norm(x), 0, 1))
+        x = x + _dropper(self.dropout, rngs)(jnp.swapaxes(states, 0, 1))
+        return self.read_context(x, self.cross_attention.keys_values(context), context_mask, rngs)
+
+    def initial_cache(self, rows: int, length: int) -> tuple[Array, Array]:
+        """The cell's memory and output before the first position, each [rows, hidden]; `length` does not matter."""
+        del length
+        shape = (rows, self.cell.hidden_features)
+        return jnp.zeros(shape), jnp.zeros(shape)
+
+    def step(
+        self,
+        x: Float[Array, "batch 1 hidden"],
+        position: Array,
+        cache: tuple[Array, Array],
+        cross: tuple[Array, Array],
+        context_mask: Bool[Array, "batch k"],
+    ) -> tuple[Float[Array, "batch 1 hidden"], tuple[Array, Array]]:
+        """One position of decoding after what `cache` remembers."""
+        del position
+        cache, state = self.cell(cache, self.cell_norm(x)[:, 0])
+        return self.read_context(x + state[:, None], cross, context_mask, None), cache
+
+
+DECODER_BLOCKS = {"transformer": DecoderBlock, "lstm": LSTMDecoderBlock}
+"""Decoder blocks by name; all are built and called alike."""
 
 
 def _dropper(dropout: nnx.Dropout, rngs: nnx.Rngs | None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -151,8 +153,8 @@ class _Beams:
     logp: Float[Array, "batch beams"]
     done: Bool[Array, "batch beams"]
     used: Bool[Array, "batch beams T1"]
-    keys: Array
-    values: Array
+    cache: Any
+    """The decoder block's, its arrays [batch, beams, ...]."""
 
 
 def pick_plan(
@@ -202,7 +204,7 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
     context_mask = jnp.repeat(encoded.mask, beams, axis=0)
     hidden_of_beams = jnp.repeat(encoded.hidden, beams, axis=0)
     labels = jnp.repeat(encoded.labels, beams, axis=0)
-    cache = (batch, beams, max_tasks + 1, spec.num_heads, hidden // spec.num_heads)
+    rows = batch * beams
     first = _Beams(
         step=jnp.zeros((), jnp.int32),
         chosen=jnp.full((batch, beams, max_tasks), size, jnp.int32),
@@ -211,8 +213,7 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
         logp=jnp.full((batch, beams), lowest).at[:, 0].set(0.0),
         done=jnp.zeros((batch, beams), bool),
         used=jnp.zeros((batch, beams, size + 1), bool),
-        keys=jnp.zeros(cache),
-        values=jnp.zeros(cache),
+        cache=_split_rows(block.initial_cache(rows, max_tasks + 1), batch),
     )
 
     def advance(beam: _Beams) -> _Beams:
@@ -220,8 +221,8 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
         last = jax.lax.dynamic_index_in_dim(beam.chosen, jnp.maximum(step - 1, 0), axis=2, keepdims=False)
         previous = jnp.where(step == 0, size, last).reshape(-1)  # [batch * beams]
         x = decomposer.inputs(encoded.task_types, previous[:, None]) + decomposer.position[...][step]
-        flat = beam.keys.reshape(-1, *cache[2:]), beam.values.reshape(-1, *cache[2:])
-        x, (keys, values) = block.step(x, step, flat, cross, context_mask)
+        flat = jax.tree.map(lambda c: c.reshape(rows, *c.shape[2:]), beam.cache)
+        x, cache = block.step(x, step, flat, cross, context_mask)
         state = decomposer.state(x, hidden_of_beams, context_mask)[:, 0]
         logits = decomposer.logits(catalog, encoded.task_types, state, previous, labels).reshape(batch, beams, -1)
         is_stop = jnp.arange(size + 1) == size
@@ -252,8 +253,12 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
             logp=best,
             done=done,
             used=of_parent(beam.used) | (jax.nn.one_hot(choice, size + 1, dtype=bool) & ~done[..., None]),
-            keys=of_parent(keys.reshape(cache)),
-            values=of_parent(values.reshape(cache)),
+            cache=jax.tree.map(of_parent, _split_rows(cache, batch)),
         )
 
     return jax.lax.while_loop(lambda b: ~jnp.all(b.done) & (b.step <= max_tasks), advance, first)
+
+
+def _split_rows(cache: Any, batch: int) -> Any:
+    """Arrays [batch * beams, ...] as [batch, beams, ...]."""
+    return jax.tree.map(lambda c: c.reshape(batch, -1, *c.shape[1:]), cache)

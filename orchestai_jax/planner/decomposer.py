@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from orchestai_jax.nn import DecoderBlock
+from orchestai_jax.nn import DECODER_BLOCKS
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.scaled_cosine import unit
 from orchestai_jax.planner.task_type_embedding import follows, identity_init
@@ -34,7 +34,7 @@ class Glimpse(nnx.Module):
 
 
 class Decomposer(nnx.Module):
-    """One pre-norm decoder block over the task types chosen so far, attending to the instruction's tokens.
+    """One decoder block (transformer or LSTM) over the task types chosen so far, attending to the instruction's tokens.
 
     The logit of a type is its scaled cosine with the decoder's state, plus learned weights times its multi-label
     score, the log count of it following the previous type in training, and whether the tool graph links the two.
@@ -46,6 +46,7 @@ class Decomposer(nnx.Module):
         num_heads: int,
         max_tasks: int,
         *,
+        kind: str,
         dropout: float,
         initial_scale: float,
         glimpse: bool,
@@ -57,7 +58,7 @@ class Decomposer(nnx.Module):
         self.stop = nnx.Param(normal(rngs.params(), (hidden_size,)))
         self.position = nnx.Param(normal(rngs.params(), (max_tasks + 1, hidden_size)))
         self.project = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
-        self.block = DecoderBlock(hidden_size, num_heads, 2 * hidden_size, dropout=dropout, rngs=rngs)
+        self.block = DECODER_BLOCKS[kind](hidden_size, num_heads, 2 * hidden_size, dropout=dropout, rngs=rngs)
         self.norm = nnx.LayerNorm(hidden_size, rngs=rngs)
         self.glimpse = Glimpse(hidden_size, rngs=rngs) if glimpse else None
         self.scale = nnx.Param(jnp.array(initial_scale))

@@ -111,6 +111,7 @@ class PlannerModel(nnx.Module):
             hidden,
             config.decomposer.num_heads,
             config.decomposer.max_tasks,
+            kind=config.decomposer.kind,
             dropout=config.decomposer.dropout,
             initial_scale=config.decomposer.initial_scale,
             glimpse=config.decomposer.glimpse,

@@ -108,9 +108,10 @@ def test_ranked_plans_are_all_that_exhaustive_search_finds_in_its_order(tiny, sh
         np.testing.assert_allclose(getattr(ranked, name)[::100], getattr(decoded, name), atol=1e-5)
 
 
-def test_a_decoder_with_a_glimpse_steps_as_it_is_taught(tiny, inputs):
+@pytest.mark.parametrize("changes, has", [({"glimpse": True}, "glimpse.weight"), ({"kind": "lstm"}, "block.cell")])
+def test_every_decoder_steps_as_it_is_taught(tiny, inputs, changes, has):
     """Its step by step search against the probabilities of teacher forcing."""
-    config = tiny[0].planner.decomposer.model_copy(update={"glimpse": True})
+    config = tiny[0].planner.decomposer.model_copy(update=changes)
     planner = tiny[0].planner.model_copy(update={"decomposer": config})
     spec = dataclasses.replace(tiny[0], planner=planner)
     graphdef, parameters = split_parameters(build_model(spec, 3))
@@ -121,7 +122,9 @@ def test_a_decoder_with_a_glimpse_steps_as_it_is_taught(tiny, inputs):
     plans, logp = _exhaustive(graphdef, parameters, tiny[3], *one, 5, config.max_tasks)
     assert [int(t) for t in decoded.chosen[1] if t < 5] == list(plans[0])
     np.testing.assert_allclose(decoded.plan_logp[1], logp[0], atol=1e-4)
-    without = {k: v * (k != "decomposer.glimpse.weight") for k, v in parameters.items()}
+    part = [k for k in parameters if k.startswith(f"decomposer.{has}")]
+    assert part
+    without = {k: v * (k not in part) for k, v in parameters.items()}
     assert abs(_decode(graphdef, without, tiny[3], *inputs, 64).plan_logp[1] - decoded.plan_logp[1]) > 1e-3
 
 
