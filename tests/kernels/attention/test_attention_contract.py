@@ -149,6 +149,31 @@ def test_vmap_remat_and_bfloat16(implementation):
         np.testing.assert_allclose(gradient.astype(jnp.float32), wanted, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_vmap_over_lengths_runs_and_lowers(platform):
+    q, lengths = numbers(0, 3, 1, 17, 2, 8), jnp.array([[5], [9], [17]])
+
+    def forward(q, lengths):
+        def one(q, lengths):
+            return run(f"pallas_{platform}", q, q, q, lengths=lengths)
+
+        return jax.vmap(one)(q, lengths)
+
+    out = forward(q, lengths)
+    for i, length in enumerate((5, 9, 17)):
+        expected = definition(q[i], q[i], q[i], np.broadcast_to(np.arange(17) < length, (1, 2, 17, 17)))
+        np.testing.assert_allclose(out[i], expected, rtol=2e-5, atol=2e-6)
+
+    def gradient(q):
+        def one(q, lengths):
+            return attention(q, q, q, lengths=lengths, implementation=f"pallas_{platform}")
+
+        return jax.grad(lambda q: jnp.sum(jax.vmap(one)(q, lengths)))(q)
+
+    with overridden(platform=platform):
+        jax.jit(gradient).trace(q).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_a_nan_reaches_the_rows_that_see_it_and_no_second_compilation(implementation):
     given = case("causal")

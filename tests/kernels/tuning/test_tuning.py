@@ -92,6 +92,27 @@ def test_bench_reports_each_implementation_and_marks_the_chosen(op, tmp_path):
     assert len(rows[1].seconds) == 3
 
 
+def test_with_gradient_the_backward_runs_too():
+    backward_traced = []
+
+    @jax.custom_vjp
+    def doubled(x):
+        return 2 * x
+
+    def backward(_, g):
+        backward_traced.append(1)
+        return (2 * g,)
+
+    doubled.defvjp(lambda x: (2 * x, None), backward)
+    op = Op("doubled", key=str, implementations=[Implementation("only", run=doubled)])
+    OPS.pop("doubled")
+    trials = [(op.implementations["only"], None)]
+    measure(op, trials, SHAPES["small"].args, {}, policy=QUICK)
+    assert not backward_traced
+    measure(op, trials, SHAPES["small"].args, {}, gradient=True, policy=QUICK)
+    assert backward_traced
+
+
 def test_nothing_to_measure_and_nothing_that_ran_are_errors(op):
     with pytest.raises(ValueError, match="nothing to measure"):
         measure(op, [], SHAPES["small"].args, {})
