@@ -38,6 +38,7 @@ def look_at_catalog(names: list[pathlib.Path]) -> Iterator[Check]:
     counted = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "none"
     yield Check(f"catalog {shown}", "ok", f"{len(catalog.task_types)} task types; workers: {counted}")
     yield from _undone(catalog)
+    yield _language_model(catalog)
     yield from _absent(catalog, workers)
     yield from _keys(catalog)
     yield from _faults(catalog, workers)
@@ -50,6 +51,17 @@ def _undone(catalog: Catalog) -> Iterator[Check]:
         more = f" and {len(lonely) - 8} more" if len(lonely) > 8 else ""
         remedy = "`orchestai workers discover` finds workers for them"
         yield Check("task types without worker", "missing", ", ".join(lonely[:8]) + more, remedy)
+
+
+def _language_model(catalog: Catalog) -> Check:
+    """Whether a model that can do language tasks in this process is listed; what it lacks is said of each worker."""
+    from orchestai_jax.workflow import LanguageModelConnection
+
+    listed = [spec.id for spec in catalog.workers if isinstance(spec.connection, LanguageModelConnection)]
+    if listed:
+        return Check("local language model", "ok", f"listed: {', '.join(listed)}")
+    remedy = "only language tasks without a service need one: list a published model (docs/workers.md)"
+    return Check("local language model", "missing", "none is listed", remedy)
 
 
 def _absent(catalog: Catalog, workers: dict[str, Worker]) -> Iterator[Check]:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from orchestai_jax.workers.local_language_model import LocalLanguageModel
 from orchestai_jax.workers.registry import local_workers
 from orchestai_jax.workers.simulated import SimulatedWorker
 from orchestai_jax.workers.unavailable import UnavailableWorker
@@ -14,6 +15,7 @@ from orchestai_jax.workflow.catalog import Catalog, TaskType, WorkerSpec
 from orchestai_jax.workflow.connections import (
     EntryPointConnection,
     HuggingFaceConnection,
+    LanguageModelConnection,
     McpConnection,
     OpenAIConnection,
     SimulatedConnection,
@@ -42,6 +44,8 @@ def open_workers(catalog: Catalog, *, simulate: bool = False) -> dict[str, Worke
                 models.append(spec)  # last, for they may call the others as tools
             case HuggingFaceConnection():
                 workers[spec.id] = _with_extra(spec, "huggingface", lambda s=spec: _huggingface(s, catalog))
+            case LanguageModelConnection():
+                workers[spec.id] = LocalLanguageModel(spec, _task_types(spec, catalog))
             case McpConnection() as connection:
                 workers[spec.id] = _with_extra(spec, "mcp", lambda s=spec, c=connection: _mcp(s, c, servers))
             case EntryPointConnection() as connection:

@@ -126,6 +126,45 @@ class HuggingFaceConnection(_Connection):
     """Longest caption or transcript of a generating model, in tokens."""
 
 
+class LanguageModelConnection(_Connection):
+    """A language model of this package, served in this process."""
+
+    kind: Literal["language_model"] = "language_model"
+    model: str = Field(min_length=1)
+    """A folder in Hugging Face's BitNet layout, or a work folder or checkpoint of `orchestai train`."""
+    template: str = "{prompt}"
+    """What the model reads, with {prompt} for the task: the turns that it was trained on, such as
+    `User: {prompt}<|eot_id|>Assistant: `."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer, beside the model's own stop tokens."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer; one that is cut off there fails its task, unless `may_be_cut`."""
+    may_be_cut: bool = False
+    """Whether an answer that ends where its tokens do is taken, for models that know no end."""
+    temperature: float = Field(default=0.0, ge=0, le=10)
+    """0 takes the likeliest token."""
+    top_k: int | None = Field(default=None, ge=1)
+    """Only so many of the likeliest tokens are drawn from."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Only the likeliest tokens that together have this probability are drawn from."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of all draws."""
+    batch: int = Field(default=8, ge=1, le=256)
+    """Most tasks that are answered at once; those that wait meanwhile are the next batch."""
+    head: Literal["float", "int8"] = "float"
+    """How the output layer is kept: int8 is smaller and faster, and not quite the same."""
+    cache: Literal["float", "int8"] = "float"
+    """How keys and values are kept."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.template.count("{prompt}") != 1:
+            raise ValueError("template must hold {prompt} once, where the task goes")
+        if "" in self.stop:
+            raise ValueError("stop must not hold an empty text")
+        return self
+
+
 class McpConnection(_Connection):
     """A tool of a Model Context Protocol server, which is started here (`command`) or reached by HTTP (`url`)."""
 
@@ -218,6 +257,7 @@ class EntryPointConnection(_Connection):
 Connection = Annotated[
     OpenAIConnection
     | HuggingFaceConnection
+    | LanguageModelConnection
     | McpConnection
     | WebConnection
     | SimulatedConnection

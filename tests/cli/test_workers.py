@@ -162,6 +162,7 @@ def test_doctor_looks_at_a_catalog_with_its_keys_and_endpoints(command, tmp_path
             f"- {{id: e, task_types: [t], connection: {{kind: openai, model: m, key_env: null, "
             f"base_url: 'http://127.0.0.1:{unused_port()}/v1'}}}}\n"
             "- {id: f, task_types: [t]}\n"
+            "- {id: g, task_types: [t], connection: {kind: language_model, model: no/such/folder}}\n"
         )
         result = command("doctor", "--catalog", "c.yaml", "--json")
     assert "abcdefgh" not in result.stdout
@@ -169,12 +170,16 @@ def test_doctor_looks_at_a_catalog_with_its_keys_and_endpoints(command, tmp_path
     by_name = {}
     for name, status, found, remedy in checks:
         by_name.setdefault(name, []).append((status, found, remedy))
-    assert by_name["catalog c.yaml"] == [("ok", "2 task types; workers: 4 openai, 1 mcp, 1 local", None)]
+    assert by_name["catalog c.yaml"] == [
+        ("ok", "2 task types; workers: 4 openai, 1 mcp, 1 local, 1 language_model", None)
+    ]
     assert by_name["task types without worker"][0][:2] == ("missing", "lonely")
     assert by_name["workers that are not here"][0][:2] == ("missing", "f")
     assert by_name["key SET_KEY"][0][0] == "ok"
     assert by_name["key THE_KEY"] == [("missing", "not set; wanted by c", "set THE_KEY in the environment or in .env")]
     assert "no-such-program" in by_name["worker d"][0][1]
+    assert by_name["local language model"] == [("ok", "listed: g", None)]
+    assert "there is no folder 'no/such/folder'" in by_name["worker g"][0][1]
     endpoints = by_name[f"endpoint {server.url}/v1"]
     assert ("ok", "serves 1 models, the catalog's among them", None) in endpoints
     assert any("does not serve gone; it serves llama" in found for _, found, _ in endpoints)
@@ -189,6 +194,10 @@ def test_doctor_says_that_a_catalog_is_broken(command, tmp_path):
     checks = json.loads(command("doctor", "--catalog", "c.yaml", "--json", code=1).stdout)
     assert checks[-1]["status"] == "broken"
     assert "'t' stands twice" in checks[-1]["found"]
+    checks = json.loads(command("doctor", "--catalog", "quickstart", "--json").stdout)
+    [model] = [check for check in checks if check["name"] == "local language model"]
+    assert (model["status"], model["found"]) == ("missing", "none is listed")
+    assert "docs/workers.md" in model["remedy"]
     (tmp_path / "d.yaml").write_text(
         "task_types: [{id: t, outputs: [{name: x, type: image}]}]\n"
         "workers: [{id: w, task_types: [t], connection: {kind: openai, model: m}}]\n"

@@ -47,7 +47,7 @@ def test_the_fields_of_every_connection_are_documented():
     from orchestai_jax.workflow import connections
 
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in ("OpenAI", "HuggingFace", "Mcp", "Web", "Simulated", "EntryPoint"):
+    for name in ("OpenAI", "HuggingFace", "LanguageModel", "Mcp", "Web", "Simulated", "EntryPoint"):
         model = getattr(connections, f"{name}Connection")
         [row] = [line for line in text.splitlines() if line.startswith(f"| `{model.model_fields['kind'].default}` |")]
         missing = [field for field in model.model_fields if field != "kind" and f"`{field}`" not in row]

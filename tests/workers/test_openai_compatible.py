@@ -291,13 +291,16 @@ def test_cached_tokens_have_their_price(tmp_path):
         (503, error("overloaded"), "answered 503", True),
     ],
 )
-def test_what_the_service_refuses_is_one_line_without_the_key(tmp_path, monkeypatch, status, body, said, retryable):
+@pytest.mark.parametrize("name", ["THE_KEY", "SERVICE_LOGIN"], ids=["a secret by its name", "only by its use"])
+def test_what_the_service_refuses_is_one_line_without_the_key(
+    tmp_path, monkeypatch, status, body, said, retryable, name
+):
     key = "abcdef-123456"
-    monkeypatch.setenv("THE_KEY", key)
+    monkeypatch.setenv(name, key)
     body = {"error": {**body["error"], "message": f"{body['error']['message']} for {key}"}}
     with serving(lambda request: request.answer_json(body, status)) as server:
-        caught = failure(worker(server.url, key_env="THE_KEY"), tmp_path)
-    assert said in str(caught)
+        caught = failure(worker(server.url, key_env=name), tmp_path)
+    assert said.replace("THE_KEY", name) in str(caught)
     assert caught.retryable is retryable
     assert key not in str(caught)
     assert "***" in str(caught)

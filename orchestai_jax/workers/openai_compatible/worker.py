@@ -13,9 +13,8 @@ from orchestai_jax.workers.local_tool import ToolCall
 from orchestai_jax.workers.openai_compatible import audio
 from orchestai_jax.workers.openai_compatible.chat import ChatClient, Message, Reply, ToolRequest
 from orchestai_jax.workers.openai_compatible.errors import key_of, without_secrets
-from orchestai_jax.workers.openai_compatible.prompts import (
-    ANSWERABLE,
-    READABLE,
+from orchestai_jax.workers.prompts import (
+    check_chat,
     function_name,
     function_of,
     is_plain,
@@ -46,14 +45,7 @@ def way_of(task_type: TaskType, vision: bool) -> Way:
         return "transcription"
     if takes == ["text"] and gives == ["audio"]:
         return "speech"
-    for port in task_type.inputs:
-        if port.type not in READABLE:
-            raise ValueError(f"{task_type.id} takes {port.name} of the type {port.type}, which no chat can hold")
-        if port.type == "image" and not vision:
-            raise ValueError(f"{task_type.id} takes a picture; write vision: true where the model sees")
-    for port in task_type.outputs:
-        if port.type not in ANSWERABLE:
-            raise ValueError(f"{task_type.id} gives {port.name} of the type {port.type}, which no answer can hold")
+    check_chat(task_type, vision)
     return "chat"
 
 

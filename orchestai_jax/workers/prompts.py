@@ -36,6 +36,18 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 
+def check_chat(task_type: TaskType, vision: bool) -> None:
+    """Raise ValueError where no conversation can do a task type, naming the input or output that stands in the way."""
+    for port in task_type.inputs:
+        if port.type not in READABLE:
+            raise ValueError(f"{task_type.id} takes {port.name} of the type {port.type}, which no chat can hold")
+        if port.type == "image" and not vision:
+            raise ValueError(f"{task_type.id} takes a picture; write vision: true where the model sees")
+    for port in task_type.outputs:
+        if port.type not in ANSWERABLE:
+            raise ValueError(f"{task_type.id} gives {port.name} of the type {port.type}, which no answer can hold")
+
+
 def messages_of(call: ToolCall, system: str) -> list[dict[str, Any]]:
     """The conversation that asks for a task.
 
