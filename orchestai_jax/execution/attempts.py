@@ -145,8 +145,7 @@ async def call_once(host: Host, node: Node) -> Output:
     """
     door = node.door
     gate = door.gate
-    if gate.rate is not None:
-        host.release(node)  # whoever waits for the rate limit leaves the run's places to others
+    if gate.rate is not None:  # nobody holds a place while he waits for the rate
         async with gate.in_line:
             await gate.rate.take()
             await host.place(node)

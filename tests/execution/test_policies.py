@@ -271,8 +271,8 @@ def test_waiting_for_a_rate_holds_no_place_and_nothing_is_saved_up(make, perform
         await asyncio.sleep(600)
         return Output(values={"value": 1})
 
-    tasks = [make.step(f"l{i}", worker="long") for i in range(2)]
-    tasks += [make.step(f"s{i}", worker="slow") for i in range(4)] + [make.step("o", worker="other")]
+    tasks = [make.step(f"s{i}", worker="slow") for i in range(4)] + [make.step("o", worker="other")]
+    tasks += [make.step(f"l{i}", worker="long") for i in range(2)]
     perform(
         make.plan(*tasks),
         make.worker(long, "long"),
@@ -282,9 +282,9 @@ def test_waiting_for_a_rate_holds_no_place_and_nothing_is_saved_up(make, perform
         jump=True,
         max_concurrency=2,
     )
-    assert other.times[0] < slow.times[1]
-    # While both places are taken for ten minutes, no more than one call's leave is saved up.
-    assert slow.delays[-1] >= 59.9
+    assert other.times[0] == 0.0
+    # Then both places are taken for ten minutes: one call's leave is saved up meanwhile, not ten.
+    assert slow.times == [0.0, 600.0, 600.0, 660.0]
 
 
 def test_the_breaker_opens_rests_probes_and_closes(make, perform):
@@ -338,6 +338,22 @@ def test_who_has_no_other_worker_waits_until_the_rest_is_over(make, perform):
     assert record.status == "succeeded"
     assert work.delays[0] == 1.0
     assert 50.0 <= work.delays[1] <= 52.5
+
+
+def test_who_has_another_worker_does_not_wait_for_the_rest(make, perform):
+    broken, helper = Scripted(busy()), Scripted()
+    record = perform(
+        make.plan(make.step("a"), make.step("b", "a")),
+        make.worker(broken),
+        make.worker(helper, "helper"),
+        policies={
+            "default": {"retry": {**NO_JITTER, "attempts": 5, "errors": ["resting"]}},
+            "workers": {"w": {"breaker": {"failures": 1, "rest_s": 50.0}}},
+        },
+        jump=True,
+    )
+    assert [run.worker for run in record.tasks] == ["helper", "helper"]
+    assert helper.times == [0.0, 0.0]
 
 
 def test_the_budgets_cost_stops_what_would_exceed_it(make, perform):
