@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention import config as tiles
-from orchestai_kernels.attention import library, pallas_gpu, pallas_tpu, reference, vjp
+from orchestai_kernels.attention import gpu_blocks, library, pallas_gpu, pallas_tpu, reference, vjp
 from orchestai_kernels.attention.masks import Masks
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 
@@ -175,7 +175,7 @@ ATTENTION = Op(
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, *_SHARED),
+            sources=(pallas_gpu.__file__, gpu_blocks.__file__, *_SHARED),
         ),
         Implementation(
             "pallas_tpu",

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention.config import GpuTiles
+from orchestai_kernels.attention.gpu_blocks import Blocks, fit, masked_inputs, padded_masks, parts
 from orchestai_kernels.attention.masks import Masks, RowMasks, visible_tile
 from orchestai_kernels.attention.vjp import LOG2_E, FlashKernels, Static, flash_attention, pad_axis, pad_given
 
@@ -138,13 +139,13 @@ def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple
     tiles: GpuTiles = static.tiles
     batch, rows, kv_heads, _ = q.shape
     value_dim = v.shape[-1]
-    (k, k_scale), (v, v_scale) = _parts(k), _parts(v)
-    masks = _padded(masks, tiles.block_rows, tiles.block_keys)
-    q = _fit(q, tiles.block_rows)
-    k, v = _fit(k, tiles.block_keys), _fit(v, tiles.block_keys)
+    (k, k_scale), (v, v_scale) = parts(k), parts(v)
+    masks = padded_masks(masks, tiles.block_rows, tiles.block_keys)
+    q = fit(q, tiles.block_rows)
+    k, v = fit(k, tiles.block_keys), fit(v, tiles.block_keys)
     k_scale, v_scale = pad_given(k_scale, 1, tiles.block_keys), pad_given(v_scale, 1, tiles.block_keys)
-    blocks = _Blocks(kv_heads, row_axis=0)
-    args, specs = _masked_inputs(masks, blocks, tiles.block_rows, None)
+    blocks = Blocks(kv_heads, row_axis=0)
+    args, specs = masked_inputs(masks, blocks, tiles.block_rows, None)
     split_out = (tiles.splits, *q.shape[:-1], v.shape[-1])
     out, lse = pl.pallas_call(
         functools.partial(_forward_kernel, static=static, steps=k.shape[1] // tiles.block_keys),
@@ -303,15 +304,15 @@ def _backward(
     keys, value_dim = k.shape[1], v.shape[-1]
     block_rows = max(tiles.block_rows_dq, tiles.block_rows_dkv)  # powers of two: the larger is a multiple
     block_keys = max(tiles.block_keys_dq, tiles.block_keys_dkv)
-    masks = _padded(masks, block_rows, block_keys)
-    q, dout = _fit(q, block_rows), _fit(dout, block_rows)
-    k, v = _fit(k, block_keys), _fit(v, block_keys)
+    masks = padded_masks(masks, block_rows, block_keys)
+    q, dout = fit(q, block_rows), fit(dout, block_rows)
+    k, v = fit(k, block_keys), fit(v, block_keys)
     lse, delta = pad_axis(lse, 2, block_rows), pad_axis(delta, 2, block_rows)
     params = plgpu.CompilerParams(num_warps=tiles.num_warps_backward, num_stages=tiles.num_stages_backward)
     arrays = (q, k, v, dout, lse, delta)
 
-    blocks = _Blocks(kv_heads, row_axis=0)
-    args, specs = _masked_inputs(masks, blocks, tiles.block_rows_dq, None)
+    blocks = Blocks(kv_heads, row_axis=0)
+    args, specs = masked_inputs(masks, blocks, tiles.block_rows_dq, None)
     dq = pl.pallas_call(
         functools.partial(_dq_kernel, static=static),
         grid=(q.shape[1] // tiles.block_rows_dq, batch * kv_heads),
@@ -332,8 +333,8 @@ def _backward(
         name="attention_dq",
     )(*args[:2], *arrays, *args[2:])
 
-    blocks = _Blocks(kv_heads, row_axis=None)
-    args, specs = _masked_inputs(masks, blocks, None, tiles.block_keys_dkv)
+    blocks = Blocks(kv_heads, row_axis=None)
+    args, specs = masked_inputs(masks, blocks, None, tiles.block_keys_dkv)
     dk, dv = pl.pallas_call(
         functools.partial(_dkv_kernel, static=static, steps=q.shape[1] // tiles.block_rows_dkv),
         grid=(k.shape[1] // tiles.block_keys_dkv, batch * kv_heads),
@@ -357,89 +358,6 @@ def _backward(
         name="attention_dkv",
     )(*args[:2], *arrays, *args[2:])
     return dq[:, :rows, :, :head_dim], dk[:, :keys, :, :head_dim], dv[:, :keys, :, :value_dim]
-
-
-class _Blocks:
-    """Block specs over arrays [batch, length, kv_heads, dim]; the grid's last axis is batch × kv_heads, its first walks
-    over rows (`row_axis` 0) or over keys (None).
-    """
-
-    def __init__(self, kv_heads: int, row_axis: int | None):
-        self.kv_heads, self.row_axis = kv_heads, row_axis
-
-    def of(self, p: Any) -> tuple[Any, Any]:
-        """(batch element, key head) of a program."""
-        return jax.lax.div(p, self.kv_heads), jax.lax.rem(p, self.kv_heads)
-
-    def number(self) -> pl.BlockSpec:
-        """One number a batch element."""
-        return pl.BlockSpec((None,), lambda *g: (self.of(g[-1])[0],))
-
-    def rows(self, block: int, dim: int) -> pl.BlockSpec:
-        """A block of the length's axis, by the grid's first axis."""
-        return pl.BlockSpec((None, block, None, dim), lambda *g: (self.of(g[-1])[0], g[0], self.of(g[-1])[1], 0))
-
-    columns = rows
-
-    def whole(self, length: int, dim: int | None = None) -> pl.BlockSpec:
-        """All of the length's axis; without `dim` of an array [batch, length, kv_heads]."""
-        if dim is None:
-            return pl.BlockSpec((None, length, None), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1]))
-        return pl.BlockSpec((None, length, None, dim), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1], 0))
-
-    def row_numbers(self, block: int | None, length: int = 0) -> pl.BlockSpec:
-        """Of an array [batch, kv_heads, rows]: a block of rows by the grid's first axis, or all."""
-        return pl.BlockSpec((None, None, block or length), lambda *g: (*self.of(g[-1]), g[0] if block else 0))
-
-
-def _masked_inputs(
-    masks: RowMasks, blocks: _Blocks, block_rows: int | None, block_keys: int | None
-) -> tuple[list[Any], list[Any]]:
-    """(lengths, starts, mask, row segments, key segments) and their specs: blocked along rows or keys, else whole."""
-
-    def along(block: int | None, length: int) -> tuple[int, Any]:
-        return (length, lambda g: 0) if block is None else (block, lambda g: g[0])
-
-    specs: list[Any] = [blocks.number(), blocks.number(), None, None, None]
-    if masks.mask is not None:
-        b, heads, rows, keys = masks.mask.shape
-        (row_block, row_at), (key_block, key_at) = along(block_rows, rows), along(block_keys, keys)
-
-        def mask_at(*g: Any) -> tuple[Any, ...]:
-            element, head = blocks.of(g[-1])
-            return (element if b > 1 else 0, head if heads > 1 else 0, row_at(g), key_at(g))
-
-        specs[2] = pl.BlockSpec((None, None, row_block, key_block), mask_at)
-    if masks.row_segments is not None and masks.key_segments is not None:
-        for index, block, segments in ((3, block_rows, masks.row_segments), (4, block_keys, masks.key_segments)):
-            size, at = along(block, segments.shape[1])
-            specs[index] = pl.BlockSpec((None, size), functools.partial(_segment_at, blocks, at))
-    return [masks.lengths, masks.starts, masks.mask, masks.row_segments, masks.key_segments], specs
-
-
-def _segment_at(blocks: _Blocks, at: Any, *g: Any) -> tuple[Any, Any]:
-    return blocks.of(g[-1])[0], at(g)
-
-
-def _padded(masks: RowMasks, block_rows: int, block_keys: int) -> RowMasks:
-    """Masks of whole blocks; padded keys lie beyond every length, padded rows are cut off."""
-    return RowMasks(
-        masks.lengths,
-        masks.starts,
-        pad_given(pad_given(masks.mask, 2, block_rows), 3, block_keys),
-        pad_given(masks.row_segments, 1, block_rows),
-        pad_given(masks.key_segments, 1, block_keys),
-    )
-
-
-def _fit(x: Array, block: int) -> Array:
-    """[batch, length, kv_heads, dim] padded to whole blocks, and dim to a power of two that Triton can multiply."""
-    dim = max(16, pl.next_power_of_2(x.shape[-1]))
-    return pad_axis(pad_axis(x, 1, block), 3, dim)
-
-
-def _parts(x: Array | Int8Array) -> tuple[Array, Array | None]:
-    return (x.values, x.scale) if isinstance(x, Int8Array) else (x, None)
 
 
 KERNELS = FlashKernels(_forward, _backward)

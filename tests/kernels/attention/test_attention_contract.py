@@ -61,13 +61,15 @@ def case(name):
         latest = (lengths - 5)[:, None] + np.arange(5)
         visible = np.broadcast_to((np.arange(139) <= latest[..., None])[:, None], (3, 4, 5, 139))
         visible = visible & (np.arange(139) < lengths[:, None, None, None])
-    elif name == "masked":  # a mask a head, that hides all from some rows, and segments
+    elif name == "masked":  # a mask a head, that hides all from some rows, segments and lengths
         q, k, v = numbers(0, 2, 37, 4, 8), numbers(1, 2, 41, 2, 8), numbers(2, 2, 41, 2, 8)
         mask = rng.random((2, 4, 37, 41)) < 0.2
         mask[:, :, 3] = False
         queries, keys = np.sort(rng.integers(0, 3, (2, 37))), np.sort(rng.integers(0, 3, (2, 41)))
         options = {"mask": jnp.asarray(mask), "segment_ids": (jnp.asarray(queries), jnp.asarray(keys))}
+        options["lengths"] = jnp.array([41, 30])
         visible = mask & (queries[:, None, :, None] == keys[:, None, None, :])
+        visible[1, ..., 30:] = False
     elif name == "causal":  # one key head, prime lengths of more than one block
         q, k, v = numbers(0, 1, 131, 2, 16), numbers(1, 1, 131, 1, 16), numbers(2, 1, 131, 1, 16)
         options = {"causal": True}
