@@ -151,8 +151,7 @@ def with_undeclared(catalog: Catalog, samples: Sequence[PlanningSample]) -> Cata
 
 def only_used(catalog: Catalog, samples: Sequence[PlanningSample]) -> Catalog:
     """The part of a catalog whose task types occur in the samples."""
-    used = {t for s in samples for t in s.task_types}
-    return Catalog(name=f"{catalog.name}-used", task_types=tuple(t for t in catalog.task_types if t.id in used))
+    return catalog.restricted_to({t for s in samples for t in s.task_types})
 
 
 def shrink(data: EdgeData) -> EdgeData:

@@ -37,7 +37,7 @@ class PlanStatistics:
 
     @classmethod
     def of(cls, samples: Sequence[PlanningSample], catalog: Catalog) -> PlanStatistics:
-        """Count over training samples; every task type of the catalog counts as known, seen or not."""
+        """Count over training samples; every task type of the catalog counts as known, whether it occurs or not."""
         ids = tuple(t.id for t in catalog.task_types)
         size = len(ids)
         transitions = np.zeros((size + 2, size + 2), np.float32)

@@ -75,6 +75,15 @@ class TrainingSamples:
     train: Sequence[PlanningSample]
     validation: Sequence[PlanningSample]
 
+    @functools.cached_property
+    def occurring(self) -> Catalog:
+        """The part of the catalog whose task types occur in the training samples.
+
+        Only these are trained on. As the others are never wanted there, training on them would teach just that: their
+        learned vectors, and with them all descriptions like theirs, would be pushed away from every instruction.
+        """
+        return self.catalog.restricted_to({t for s in self.train for t in s.task_types})
+
 
 def load_training_samples(config: RunConfig) -> TrainingSamples:
     """Read catalog and samples as the configuration says.
@@ -143,15 +152,22 @@ def _train(
     spec = ModelSpec(
         encoder=encoder.config if isinstance(encoder, PretrainedEncoder) else encoder,
         planner=config.planner,
-        num_known_task_types=len(samples.catalog.task_types),
+        num_known_task_types=len(samples.occurring.task_types),
         num_known_workers=max(len(samples.catalog.workers), 1),
         pretrained=isinstance(encoder, PretrainedEncoder),
     )
     graphdef, parameters = initial_parameters(spec, config.seed, encoder)
-    statistics = PlanStatistics.of(samples.train, samples.catalog)
+    statistics = PlanStatistics.of(samples.train, samples.occurring)
     told = functools.partial(monitor.progress, "encoding descriptions")
     vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
     catalog = build_catalog_arrays(samples.catalog, vectors, statistics)
+    occurring = catalog
+    if samples.occurring is not samples.catalog:
+        never = len(samples.catalog.task_types) - len(samples.occurring.task_types)
+        monitor.note(f"{never} task types of the catalog never occur in training: they count as new ones")
+        rows = [samples.catalog.index[t.id] for t in samples.occurring.task_types]
+        rows += range(len(samples.catalog.task_types), len(vectors))  # the workers'
+        occurring = build_catalog_arrays(samples.occurring, vectors[np.array(rows)], statistics)
     train, validation = _lay_out(config, spec, samples, graphdef, parameters, tokenizer, monitor)
 
     phase = config.training.phase1_supervised
@@ -173,7 +189,7 @@ def _train(
     with store, contextlib.closing(batches):
         return run_loop(
             state=state,
-            train_step=make_train_step(graphdef, catalog, optimizer, phase),
+            train_step=make_train_step(graphdef, occurring, optimizer, phase),
             batches=batches,
             evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
             store=store,
@@ -380,11 +396,11 @@ def _lay_out(
     def cached(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return np.asarray(lower(parameters, ids, mask))
 
-    def lay_out(part: Sequence[PlanningSample], name: str, step_texts: int) -> PlanningData:
+    def lay_out(part: Sequence[PlanningSample], catalog: Catalog, name: str, step_texts: int) -> PlanningData:
         preference: Preference = config.worker.preference
         return PlanningData(
             part,
-            samples.catalog,
+            catalog,
             tokenizer,
             max_tokens=min(config.planner.encoder.max_tokens, spec.encoder.max_positions),
             max_tasks=config.planner.decomposer.max_tasks,
@@ -397,7 +413,8 @@ def _lay_out(
 
     phase = config.training.phase1_supervised
     steps = phase.step_texts_per_batch if phase.step_text_loss_weight else 0
-    return lay_out(samples.train, "training", steps), lay_out(samples.validation, "validation", 0)
+    train = lay_out(samples.train, samples.occurring, "training", steps)
+    return train, lay_out(samples.validation, samples.catalog, "validation", 0)
 
 
 def _group(path: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -209,6 +210,19 @@ class Catalog(_Frozen):
         """A copy with some fields changed, checked like a new catalog. Raises CatalogError."""
         del deep  # nothing in a catalog can change
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(update or {}))
+
+    def restricted_to(self, task_type_ids: AbstractSet[str]) -> Catalog:
+        """The part of the catalog with these task types: links and workers' abilities of others are left out, workers
+        stay even where nothing is left that they could do. The catalog itself where all of its types are named."""
+        if all(t.id in task_type_ids for t in self.task_types):
+            return self
+        kept = tuple(t for t in self.task_types if t.id in task_type_ids)
+        workers = tuple(
+            w.model_copy(update={"task_types": tuple(t for t in w.task_types if t in task_type_ids)})
+            for w in self.workers
+        )
+        links = tuple(k for k in self.links if k.source in task_type_ids and k.target in task_type_ids)
+        return self.model_copy(update={"task_types": kept, "workers": workers, "links": links})
 
     def fits(self, source: str, target: str) -> bool:
         """Whether some output of `source` may feed some input of `target` (both task type ids)."""

@@ -6,13 +6,16 @@ import itertools
 import jax
 import numpy as np
 import pytest
+import yaml
 from toy_planner import toy_config, write_files
 
+from orchestai_jax.config import parse_config
 from orchestai_jax.data import load_samples, save_samples
 from orchestai_jax.planner.model import build_structure, merge_parameters
-from orchestai_jax.planner.saved import read_spec
+from orchestai_jax.planner.saved import read_assets, read_spec
 from orchestai_jax.training import supervised
 from orchestai_jax.training.monitoring import SilentMonitor
+from orchestai_jax.workflow import TaskType, WorkerSpec, load_catalog, save_catalog
 
 
 class Begun(Exception):
@@ -89,3 +92,26 @@ def test_the_second_step_compiles_nothing(files, begin):
 
     after, _ = jax.eval_shape(arguments["train_step"], arguments["state"], batches[0])
     assert kinds(after) == kinds(arguments["state"])
+
+
+def test_types_that_never_occur_are_planned_over_but_not_trained_on(files, begin, tmp_path):
+    catalog = load_catalog(files / "catalog.yaml")
+    more = (TaskType(id="sharpen", description="harden a file"), *catalog.task_types, TaskType(id="print"))
+    workers = (WorkerSpec(id="zero", task_types=("print",)), *catalog.workers)
+    save_catalog(catalog.model_copy(update={"task_types": more, "workers": workers}), tmp_path / "more.yaml")
+    few, many = (toy_config(files).model_dump(mode="json") for _ in range(2))
+    many["data"]["catalog"] = str(tmp_path / "more.yaml")
+    (_, batches), (arguments, same_batches) = (begin(parse_config(yaml.safe_dump(c))) for c in (few, many))
+    for one, other in zip(batches, same_batches, strict=True):
+        np.testing.assert_array_equal(one.chosen, other.chosen)
+        np.testing.assert_array_equal(one.workers, np.where(other.workers > 0, other.workers - 1, other.workers))
+    spec = read_spec(arguments["metadata"], "run")[0]
+    assert (spec.num_known_task_types, spec.num_known_workers) == (4, 3)
+    assert arguments["state"].params["trainable"]["task_types.free_embedding"].shape[0] == 4
+    assert arguments["state"].params["catalog"]["vectors"].shape[0] == len(more) + len(workers)
+    _, planned, statistics = read_assets(arguments["assets"], "run")
+    assert [t.id for t in planned.task_types] == [t.id for t in more]
+    assert statistics.task_types == tuple(t.id for t in catalog.task_types)
+    assert np.isfinite(list(arguments["evaluate"](arguments["state"]).values())).all()
+    _, measured = arguments["train_step"](arguments["state"], same_batches[0])
+    assert np.isfinite(float(measured["loss"]))

@@ -298,3 +298,16 @@ def test_a_changed_copy_looks_itself_up():
     assert second.choices == frozenset()
     with pytest.raises(CatalogError, match="unknown task type 'a'"):
         first.model_copy(update={"task_types": (TaskType(id="b"),)})
+
+
+def test_a_part_of_a_catalog_keeps_what_still_holds_together():
+    types = tuple(TaskType(id=i) for i in "abc")
+    workers = (WorkerSpec(id="w", task_types=("a", "b")), WorkerSpec(id="v", task_types=("b",)))
+    links = (Link(source="a", target="b"), Link(source="c", target="a"))
+    whole = Catalog(name="whole", task_types=types, workers=workers, links=links)
+    part = whole.restricted_to({"c", "a"})
+    assert [t.id for t in part.task_types] == ["a", "c"]
+    assert [(w.id, w.task_types) for w in part.workers] == [("w", ("a",)), ("v", ())]
+    assert part.links == (Link(source="c", target="a"),)
+    assert part.workers_for("b") == ()
+    assert whole.restricted_to({"a", "b", "c", "d"}) is whole
