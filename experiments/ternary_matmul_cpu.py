@@ -29,12 +29,14 @@ COLD_BYTES = 256 << 20
 """Weights that a pass of one token goes over."""
 HEAD = (32000, 1536)
 """(rows, columns) of the int8 vocabulary head of the 0.7 B shape."""
+SHAPE_NAMES = ("large_up", "large_down", "2b_down", "2b_up")
+"""Of BitNet-b1.58-large (0.7 B) and BitNet-b1.58-2B-4T, as `orchestai_kernels.ternary_matmul.shapes` has them."""
 PAGES = {"ordinary": "glibc.malloc.hugetlb=0", "huge": "glibc.malloc.hugetlb=1"}
 
 EXAMPLES = """examples:
   python experiments/ternary_matmul_cpu.py
   python experiments/ternary_matmul_cpu.py --cpu 1 --rounds 9 --without-llama
-  python experiments/ternary_matmul_cpu.py --quick --output /tmp/ternary.json
+  python experiments/ternary_matmul_cpu.py --quick --only large_up --pages ordinary --output /tmp/ternary.json
 """
 
 
@@ -51,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "machine": describe_machine(),
         "pages": {},
     }
-    for pages, tunables in PAGES.items():
-        environment = {**os.environ, "GLIBC_TUNABLES": tunables, "JAX_PLATFORMS": "cpu"}
+    for pages in PAGES if options.pages == "both" else (options.pages,):
+        environment = {**os.environ, "GLIBC_TUNABLES": PAGES[pages], "JAX_PLATFORMS": "cpu"}
         command = [sys.executable, __file__, *given, "--measure"]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
@@ -71,8 +73,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cpu", type=int, default=None, help="core to stay on (default: the last that may be used)")
     parser.add_argument("--rounds", type=int, default=11, help="rounds in which the contenders take turns (default 11)")
+    parser.add_argument("--pages", choices=["both", *PAGES], default="both", help="one kind alone halves the time")
+    parser.add_argument("--only", choices=SHAPE_NAMES, default=None, help="one shape")
     parser.add_argument("--without-llama", action="store_true", help="leave llama.cpp out")
-    parser.add_argument("--quick", action="store_true", help="one shape, three rounds: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="three rounds: to see that it works")
     parser.add_argument("--output", default=str(OUTPUT), help="JSON file to write")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -89,16 +93,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from orchestai_kernels.ternary_matmul.shapes import MATRICES
 
     ggml = None if options.without_llama else load_ggml()
-    matrices = dict(list(MATRICES.items())[: 1 if options.quick else None])
+    matrices = {name: MATRICES[name] for name in (SHAPE_NAMES if options.only is None else [options.only])}
     rounds = 3 if options.quick else options.rounds
     return {
         "core": core,
         "instruction_sets": library.instruction_sets(),
         "llama_cpp_python": None if ggml is None else ggml.version,
         "large_buffer_bytes_per_s": read_large_buffer(rounds),
-        "shapes": {name: one_matrix(*matrix, ggml, rounds) for name, matrix in matrices.items()},
+        "shapes": {name: told(name, one_matrix(*matrix, ggml, rounds)) for name, matrix in matrices.items()},
         "int8_head": int8_head(rounds),
     }
+
+
+def told(name: str, result: Any) -> Any:
+    """The result, after saying on the error stream that it is there."""
+    print(f"measured {name}", file=sys.stderr)
+    return result
 
 
 def load_ggml() -> Any:
