@@ -88,10 +88,10 @@ def known_vocab_size(config: LanguageModelConfig) -> int:
     return config.vocab_size
 
 
-def compute_dtype(config: LanguageModelConfig) -> Any:
+def compute_dtype(config: LanguageModelConfig) -> jnp.dtype:
     """What the layers compute in on this machine."""
     if config.compute_dtype == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
     return jnp.dtype(config.compute_dtype)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 _CHARACTERS = "orchestai-characters"
 
 
+@runtime_checkable
 class TextTokenizer(Protocol):
     """Text to token numbers and back; kept as JSON text."""
 

@@ -1,0 +1,144 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from orchestai_jax.language_model import apply_model, initial_parameters
+from orchestai_jax.language_model.generation import Generator, decode, prefill
+from orchestai_jax.language_model.sampling import Sampling
+from orchestai_jax.language_model.serving_model import random_packed_model, serving_model
+from orchestai_jax.quantization import QuantizationRule
+
+PROMPT = [5, 6, 7, 8, 9]
+
+
+@pytest.fixture(scope="module")
+def small(small):
+    """With a head of its own: a random tied one repeats its input."""
+    config = small[0].model_copy(update={"tied_embeddings": False})
+    return config, initial_parameters(config, 3)
+
+
+@pytest.fixture(scope="module")
+def generator(small):
+    return Generator(serving_model(*small))
+
+
+def greedy_without_cache(small, prompt, count):
+    """The definition: the whole sequence anew for every token (padded behind, where nothing looks)."""
+    config, parameters = small
+    sequence = list(prompt)
+    for _ in range(count):
+        padded = jnp.asarray([sequence + [0] * (24 - len(sequence))], jnp.int32)
+        sequence.append(int(apply_model(config, parameters, padded)[0, len(sequence) - 1].argmax()))
+    return tuple(sequence[len(prompt) :])
+
+
+def test_greedy_equals_the_model_without_a_cache(small, generator):
+    (made,) = generator.generate([PROMPT], max_new_tokens=12)
+    assert made.tokens == greedy_without_cache(small, PROMPT, 12)
+    assert made.finish_reason == "length"
+    assert len(set(made.tokens)) > 2
+
+
+def test_a_row_is_what_it_would_be_alone(generator):
+    prompts = [PROMPT, [1], list(range(16)), [3, 3, 3]]
+    together = generator.generate(prompts, max_new_tokens=8)
+    assert [made.tokens for made in together] == [
+        generator.generate([prompt], max_new_tokens=8)[0].tokens for prompt in prompts
+    ]
+
+
+@pytest.mark.parametrize("options", [{"cache": "int8"}, {"head": "int8"}, {"packed": False}], ids=str)
+def test_options_keep_close_to_the_float_logits(small, options):
+    from orchestai_jax.language_model.sampling import Draws
+    from orchestai_jax.language_model.serving_model import embed, head_logits
+
+    config, parameters = small
+    kind = options.get("cache", "float")
+    model = serving_model(config, parameters, **{k: v for k, v in options.items() if k != "cache"})
+    draws = Draws.of(Sampling(), 17)
+    tokens, cache = prefill(
+        model, jnp.asarray([[0] * 11 + PROMPT], jnp.int32), jnp.asarray([11], jnp.int32), draws, capacity=64, kind=kind
+    )
+    assert cache.keys[0].shape == (1, 2, 64, 4)
+    assert (type(cache.keys[0]).__name__ == "Int8Array") == (kind == "int8")
+    assert tokens.tolist() == [greedy_without_cache(small, PROMPT, 1)[0]]
+    following, cache = decode(model, cache, tokens, draws, jnp.int32(1))
+    assert following.shape == (1,)
+    assert int(cache.length) == 17
+    x = embed(model, jnp.asarray([PROMPT], jnp.int32))[:, -1]
+    reference = serving_model(config, parameters)
+    wanted = head_logits(reference, embed(reference, jnp.asarray([PROMPT], jnp.int32))[:, -1])
+    np.testing.assert_allclose(head_logits(model, x), wanted, atol=0.1)
+
+
+def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):
+    list(generator.stream([PROMPT], max_new_tokens=3, sampling=Sampling(1.0, seed=0)))
+    counts = prefill._cache_size(), decode._cache_size()
+    for seed, prompt in enumerate([[1, 2], list(range(16)), [0]]):
+        sampling = Sampling(0.5 + seed, seed=seed)
+        list(generator.stream([prompt], max_new_tokens=3 + seed, sampling=sampling))
+    assert (prefill._cache_size(), decode._cache_size()) == counts
+
+
+def test_seeds_decide_the_draws(generator):
+    def draw(seed):
+        return generator.generate([PROMPT, PROMPT], max_new_tokens=12, sampling=Sampling(2.0, seed=seed))
+
+    assert draw(0) == draw(0)
+    assert draw(0) != draw(1)
+    assert draw(0)[0] != draw(0)[1]  # rows draw apart
+
+
+def test_stop_tokens_end_a_row(generator):
+    (whole,) = generator.generate([PROMPT], max_new_tokens=12)
+    stop = whole.tokens[4]
+    place = whole.tokens.index(stop)
+    stopped, other = generator.generate([PROMPT, [1]], max_new_tokens=12, stop_tokens=[stop])
+    assert (stopped.tokens, stopped.finish_reason) == (whole.tokens[:place], "stop")
+    steps = list(generator.stream([PROMPT], max_new_tokens=12, stop_tokens=[stop]))
+    assert steps == [[token] for token in whole.tokens[: place + 1]]
+    assert other.finish_reason in ("stop", "length")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "most", "message"),
+    [
+        ([], 1, "prompts must hold at least one prompt"),
+        ([[1], []], 1, "prompt 1 is empty"),
+        ([[1, 17]], 1, "prompt 0 holds token 17; the vocabulary's are 0 to 16"),
+        ([[1, -1]], 1, "prompt 0 holds token -1"),
+        ([[0] * 49], 1, "the prompt has 49 tokens, the model has 48 positions"),
+        ([[0] * 40], 9, "max_new_tokens must be 1 to 8 .* got 9"),
+        ([[0]], 0, "max_new_tokens must be 1 to 47 .* got 0"),
+    ],
+)
+def test_prompts_that_are_refused(generator, prompts, most, message):
+    with pytest.raises(ValueError, match=message):
+        generator.stream(prompts, max_new_tokens=most)
+
+
+def test_all_positions_are_used(small, generator):
+    (made,) = generator.generate([[1] * 40])
+    assert len(made.tokens) == 8
+
+
+def test_parameters_that_do_not_fit_are_listed(small):
+    config, parameters = small
+    broken = {name: value for name, value in parameters.items() if name != "norm.weight"} | {
+        "extra": jnp.ones(3),
+        "embedding": jnp.ones((17, 8)),
+    }
+    with pytest.raises(ValueError, match=r"lack norm.weight; hold extra.*; have embedding of shape \(17, 8\)"):
+        serving_model(config, broken)
+
+
+def test_random_packed_models_are_sound(small):
+    config = small[0].model_copy(update={"hidden_size": 64, "intermediate_size": 64, "num_kv_heads": 4})
+    model = random_packed_model(config, 0)
+    for layer in model.layers:
+        for name in ("attention.qkv.weight", "feed_forward.down.weight"):
+            layer[name].validate()
+    assert model.nbytes < 2 * (64 * 64 * 8 / 4) + 17 * 68 + 20_000
+    with pytest.raises(ValueError, match="every projection is ternary"):
+        random_packed_model(config.model_copy(update={"quantization": (QuantizationRule(pattern=".*qkv.*"),)}), 0)
