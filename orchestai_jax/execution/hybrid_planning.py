@@ -73,8 +73,8 @@ class HybridPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     threshold: float = Field(default=0.5, ge=0, le=1)
-    """A learned plan under this confidence, more likely wrong than right by default, is made anew (0 = only one that does
-    not validate)."""
+    """A learned plan under this confidence is made anew, by default one that is more likely wrong than right (0 = only
+    one that does not validate)."""
     task_types: int = Field(default=24, ge=1)
     """Most task types that the language model gets to choose from."""
     max_tasks: int = Field(default=16, ge=1)
