@@ -93,11 +93,14 @@ def test_weights_for_several_threads_and_rows_longer_than_a_span(op, name):
     subject = Subject(op, name)
     rng = np.random.default_rng(1)
     # the second is longer than what one span may sum (65,536 columns of int8, 131,072 ternary ones)
-    for tokens, rows, columns in ((7, 550, 2051), (2, 3, 133_117 if op == "int8" else 140_009)):
+    longest = 133_117 if op == "int8" else 140_009
+    for tokens, rows, columns in ((7, 550, 2051), (2, 3, longest)):
         x, integers = whole_activations(rng, tokens, columns), subject.integers(rng, rows, columns)
         np.testing.assert_array_equal(subject(jnp.asarray(x), subject.weight(integers)), exact(x, integers))
-    x, integers = np.full((1, columns), 127.0, np.float32), np.full((3, columns), -subject.largest, np.int8)
-    np.testing.assert_array_equal(subject(jnp.asarray(x), subject.weight(integers)), exact(x, integers))
+    # all four groups of a packed byte, at the ends of the range
+    for sign in (1, -1):
+        x, integers = np.full((1, longest), 127.0, np.float32), np.full((32, longest), sign * subject.largest, np.int8)
+        np.testing.assert_array_equal(subject(jnp.asarray(x), subject.weight(integers)), exact(x, integers))
 
 
 def quantized_product(x, integers, scale=1.0):

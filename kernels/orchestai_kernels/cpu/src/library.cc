@@ -151,9 +151,9 @@ ffi::Error wrong(const std::string& what) { return ffi::Error::InvalidArgument("
 
 int64_t padded(int64_t columns) { return (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
 
-// Rows of a piece of work of about 128 KB of weights.
-int64_t piece_of(int64_t bytes_a_unit, int64_t multiple) {
-  const int64_t units = bytes_a_unit > 0 ? (128 << 10) / bytes_a_unit : 1;
+// Units of a piece of work: about 128 KB of weights to read for one token, fewer where more tokens make more of it.
+int64_t piece_of(int64_t bytes_a_unit, int64_t multiple, int64_t tokens) {
+  const int64_t units = bytes_a_unit > 0 ? (128 << 10) / (1 + tokens / 8) / bytes_a_unit : 1;
   return (units < multiple ? multiple : units / multiple * multiple);
 }
 
@@ -214,7 +214,7 @@ ffi::Error ternary_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Bu
                 kernels->quantize(tokens_in, columns, quantized.tokens);
                 const Ternary weight = {codes.typed_data() + w * blocks * quads * 32, rows, scale.typed_data() + s,
                                         scale_stride, out};
-                parallel(pool, blocks, piece_of(quads * 32, 2), [&](int64_t begin, int64_t end) {
+                parallel(pool, blocks, piece_of(quads * 32, 2, count), [&](int64_t begin, int64_t end) {
                   kernels->ternary(quantized.tokens, weight, begin, end);
                 });
                 return ffi::Error::Success();
@@ -239,7 +239,7 @@ ffi::Error int8_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffe
                 kernels->quantize(tokens_in, columns, quantized.tokens);
                 const Int8 weight = {values.typed_data() + w * rows * columns, rows, columns, scale.typed_data() + s,
                                      out};
-                parallel(pool, rows, piece_of(columns, 4), [&](int64_t begin, int64_t end) {
+                parallel(pool, rows, piece_of(columns, 4, count), [&](int64_t begin, int64_t end) {
                   kernels->int8(quantized.tokens, weight, begin, end);
                 });
                 return ffi::Error::Success();
