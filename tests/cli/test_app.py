@@ -20,7 +20,18 @@ def test_help_names_every_verb_and_version_is_the_packages(command):
 
 
 @pytest.mark.parametrize(
-    "verb", [["quickstart"], ["doctor"], ["evaluate"], ["plan"], ["run"], ["runs", "list"], ["runs", "show"]]
+    "verb",
+    [
+        ["quickstart"],
+        ["doctor"],
+        ["evaluate"],
+        ["plan"],
+        ["run"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["workers", "list"],
+        ["workers", "check"],
+    ],
 )
 def test_each_help_has_examples(command, verb):
     shown = command(*verb, "--help").stdout

@@ -74,7 +74,8 @@ def test_a_question_is_asked_and_answered(tmp_path, streamed):
     assert "The night train leaves at ten." in sent["messages"][1]["content"]
     assert "When does it leave?" in sent["messages"][1]["content"]
     assert sent.get("stream", False) is streamed
-    assert ("stream_options" in sent) is streamed
+    assert sent.get("stream_options") == ({"include_usage": True} if streamed else None)
+    assert "idempotency-key" not in request.headers
     assert not {"tools", "response_format"} & set(sent)
 
 
@@ -220,6 +221,22 @@ def test_the_model_calls_tools_and_gets_what_they_gave(tmp_path):
         assert "the arguments are not JSON" in results["call_2"]
         assert "out of the root folder" in results["call_3"]
         assert [c["id"] for c in second["messages"][-5]["tool_calls"]] == [f"call_{i}" for i in range(4)]
+
+
+def test_a_repeated_request_can_be_told_from_a_new_one(tmp_path):
+    kind = CATALOG.task_type("answer_question")
+
+    async def run_all(one):
+        for key, attempt in (("run1-t1", 1), ("run1-t1", 1), ("run1-t1", 2), ("run1-t2", 1)):
+            context = WorkerContext(tmp_path, tmp_path, "t", idempotency_key=key, attempt=attempt)
+            await one.run(kind, QUESTION, context)
+        await one.close()
+
+    with serving(lambda request: answer_chat(request, "yes")) as server:
+        asyncio.run(run_all(worker(server.url)))
+    first, again, second_try, other = (request.headers["idempotency-key"] for request in server.requests)
+    assert first == again
+    assert len({first, second_try, other}) == 3
 
 
 def test_a_model_that_only_calls_tools_is_stopped(tmp_path):

@@ -123,6 +123,7 @@ class ChatClient:
         response_format: Mapping[str, Any] | None = None,
         max_output_tokens: int | None = None,
         may_be_cut: bool = False,
+        idempotency_key: str = "",
         on_chunk: Callable[[str], None] | None = None,
     ) -> Reply:
         """One answer of the model.
@@ -133,6 +134,7 @@ class ChatClient:
             response_format: what the answer has to look like, as the protocol writes it.
             max_output_tokens: the longest answer, in place of the connection's.
             may_be_cut: an answer that ends where its tokens do will do as well.
+            idempotency_key: sent along, so that a service can tell a repeated request from a new one.
             on_chunk: is told each piece of the text as it comes.
 
         Raises:
@@ -148,6 +150,8 @@ class ChatClient:
             wanted["tools"] = list(tools)
         if response_format is not None:
             wanted["response_format"] = dict(response_format)
+        if idempotency_key:
+            wanted["extra_headers"] = {"Idempotency-Key": idempotency_key}
         if self.connection.stream:
             wanted |= {"stream": True, "stream_options": {"include_usage": True}}
         raw = await self.send(lambda client: client.chat.completions.with_raw_response.create(**wanted))

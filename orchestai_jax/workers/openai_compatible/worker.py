@@ -145,6 +145,7 @@ class OpenAIWorker:
                 messages,
                 tools=() if last else functions,
                 response_format=wanted,
+                idempotency_key=_request_key(call.context, round_number),
                 on_chunk=call.context.on_chunk if is_plain(task_type) else None,
             )
             usage, cost = usage + reply.usage, cost + reply.cost
@@ -204,6 +205,11 @@ class OpenAIWorker:
         data, usage = await audio.speak(self.chat, text)
         path = await asyncio.to_thread(audio.write_recording, call, data)
         return Output({call.task_type.outputs[0].name: path}, cost=self.connection.prices.cost(usage))
+
+
+def _request_key(context: WorkerContext, round_number: int) -> str:
+    """The same for one attempt, also when a killed run goes on; another for the next attempt: it wants a new answer."""
+    return f"{context.idempotency_key}-{context.attempt}-{round_number}" if context.idempotency_key else ""
 
 
 def _asked(reply: Reply) -> dict[str, Any]:
