@@ -18,7 +18,7 @@ from orchestai_jax.workers.health import Health
 from orchestai_jax.workers.paths import locate, output_name, resolve_inside, write_output
 from orchestai_jax.workers.worker import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
-from orchestai_jax.workflow.connections import Connection
+from orchestai_jax.workflow.connections import Connection, WebConnection
 
 PRICE_PER_CORE_SECOND = 3e-5
 """US dollars for a second of one core: about what serverless functions charge for a core with its memory (2025)."""
@@ -153,9 +153,16 @@ class LocalTool:
             raise
 
     async def check(self) -> Health:
-        """Whether the libraries that the tool needs are here."""
+        """Whether the libraries that the tool needs are here, and there is something that it may do."""
         await asyncio.to_thread(self.load)
-        return Health(True, "ready")
+        fault = self.fault()
+        return Health(fault is None, fault or "ready")
+
+    def fault(self) -> str | None:
+        """A tool that fetches and may fetch from nowhere."""
+        if isinstance(self.spec.connection, WebConnection) and not self.spec.connection.allow:
+            return f"worker {self.spec.id} may fetch nothing: list hosts in the catalog, under its connection.allow"
+        return None
 
     def load(self) -> ToolFunction:
         """The function behind the tool.

@@ -29,6 +29,7 @@ from orchestai_jax.workflow import (
     McpConnection,
     OpenAIConnection,
     SimulatedConnection,
+    WebConnection,
     WorkerSpec,
     merge_catalogs,
 )
@@ -127,6 +128,11 @@ def test_faults_are_told_before_a_run(monkeypatch, tmp_path):
     monkeypatch.setenv("THE_KEY", "abcdefg")
     assert fault_of(open_workers(catalog(gpt(key_env="THE_KEY")))["gpt"]) is None
     assert fault_of(local_workers()["checksum_file_hashlib"]) is None
+    fetch = open_workers(BASE)["fetch_url_http"]
+    assert "may fetch nothing: list hosts" in str(fault_of(fetch))
+    assert not asyncio.run(check_worker(fetch)).ok
+    listed = fetch.spec.model_copy(update={"connection": WebConnection(allow=("example.org",))})
+    assert fault_of(open_workers(BASE.model_copy(update={"workers": (listed,)}))["fetch_url_http"]) is None
 
 
 @pytest.mark.parametrize(
