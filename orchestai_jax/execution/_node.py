@@ -122,6 +122,7 @@ class Node:
     __slots__ = (
         "attempt_offset",
         "attempts",
+        "begun",
         "dependents",
         "door",
         "duration_s",
@@ -156,8 +157,8 @@ class Node:
         """Argument, producer, output, and the port to check the value against where that can only be done now."""
         self.values: Mapping[str, Any] = _NOTHING
         """Its arguments, while it runs."""
-        self.launched = self.holds = False
-        """Whether its coroutine was started; whether it holds a place of its worker's and one of the run's."""
+        self.launched = self.begun = self.holds = False
+        """Whether its turn has come; whether its work has begun; whether it holds its worker's place and the run's."""
         self.permit: asyncio.Future[None] | None = None
         """Set where its coroutine waits for places."""
         self.expected_cost = 0.0
@@ -206,7 +207,7 @@ class Node:
                 {
                     "task": self.task.id,
                     "task_type": self.task.task_type,
-                    "worker": self.door.worker_id if self.launched else self.task.worker,
+                    "worker": self.door.worker_id if self.begun else self.task.worker,
                     "status": self.status,
                     "started_s": self.started_s,
                     "duration_s": self.duration_s,

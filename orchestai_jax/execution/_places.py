@@ -24,9 +24,9 @@ class Places:
     Args:
         max_concurrency: the run's places.
         spending: the run's budget.
-        launch: starts a task.
+        launch: starts tasks, all that may start in this turn of the loop.
         refuse: ends a task that there is no money for.
-        launched: is called when tasks were started, once for all of a turn.
+        soon: calls a function in the next turn of the loop.
         broke: is told an error that `launch` or `refuse` raised.
     """
 
@@ -34,16 +34,18 @@ class Places:
         self,
         max_concurrency: int,
         spending: Spending,
-        launch: Callable[[Node], None],
+        launch: Callable[[list[Node]], None],
         refuse: Callable[[Node, str], None],
-        launched: Callable[[], None],
+        soon: Callable[[Callable[[], None]], None],
         broke: Callable[[Exception], None],
     ) -> None:
         self._free, self._spending = max_concurrency, spending
-        self._launch, self._refuse, self._launched, self._broke = launch, refuse, launched, broke
+        self._launch, self._refuse, self._soon, self._broke = launch, refuse, soon, broke
         self._ready = ReadyQueue()
         self._blocked: dict[Gate, tuple[ReadyQueue, Callable[[], None]]] = {}
-        self._will_admit = self._closed = False
+        self._will_admit = False
+        self.closed = False
+        """Whether nothing is started any more."""
 
     def push(self, node: Node) -> None:
         """A task is ready; `admit` starts it."""
@@ -51,7 +53,7 @@ class Places:
 
     def close(self) -> None:
         """Start nothing any more, and let other runs have what this one was waiting for."""
-        self._closed = True
+        self.closed = True
         for gate, (_, word) in self._blocked.items():
             gate.forget(word)
         for gate in self._blocked:
@@ -60,15 +62,15 @@ class Places:
     def admit(self) -> None:
         """Start what is ready, as far as there are places."""
         self._will_admit = False
-        burst = BURST
+        burst, batch = BURST, []
         try:
-            while self._free > 0 and self._ready and not self._closed and burst:
+            while self._free > 0 and self._ready and not self.closed and burst:
                 burst -= 1
-                self._admit_one(self._ready.pop())
+                self._admit_one(self._ready.pop(), batch)
             if not burst:
                 self._admit_soon()
-            if burst < BURST:
-                self._launched()
+            if batch:
+                self._launch(batch)
         except Exception as error:  # noqa: BLE001 - a listener's; it ends the run and is raised there
             self._broke(error)
 
@@ -104,17 +106,18 @@ class Places:
             self._admit_soon()
 
     def _admit_soon(self) -> None:
-        if not self._will_admit and not self._closed:
+        if not self._will_admit and not self.closed:
             self._will_admit = True
-            asyncio.get_running_loop().call_soon(self.admit)
+            self._soon(self.admit)
 
-    def _admit_one(self, node: Node) -> None:
+    def _admit_one(self, node: Node, batch: list[Node]) -> None:
         gate = node.door.gate
         if node.status is not None or (node.launched and (node.permit is None or node.permit.done())):
             gate.wake()  # it ended while it waited: its turn is another's
             return
         if gate.rate is not None and not node.launched:
-            self._launch(node)  # takes its places when the rate allows the call
+            node.launched = True  # it takes its places when the rate allows the call
+            batch.append(node)
             return
         if gate.free <= 0:
             self._stand_aside(node, gate)
@@ -128,7 +131,8 @@ class Places:
         if node.permit is not None:
             node.permit.set_result(None)
         else:
-            self._launch(node)
+            node.launched = True
+            batch.append(node)
 
     def _is_affordable(self, node: Node) -> bool:
         expected = node.door.cost

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import functools
 import logging
 import time
@@ -60,7 +61,7 @@ class Run:
             self._nodes = make_nodes(order.workflow, order.catalog, self._doors)
         self._spending = Spending(order.policies.budget)
         self._places = Places(
-            order.max_concurrency, self._spending, self._launch, self._refuse, self._commit_soon, self._break
+            order.max_concurrency, self._spending, self._launch, self._refuse, self._soon, self._break
         )
         self._running: dict[Node, asyncio.Task[None]] = {}
         self._begun: list[Node] = []
@@ -70,6 +71,8 @@ class Run:
         """Set when the deadline has passed: what those that it stopped are told."""
         self._will_commit = False
         self._loop: asyncio.AbstractEventLoop
+        self._context: contextvars.Context
+        """The run's own: what is started from within a task must not come under that task's span."""
         self._over: asyncio.Future[None]
         self._began = time.perf_counter() - order.clock_s
 
@@ -102,7 +105,7 @@ class Run:
 
     async def to_the_end(self) -> None:
         """Run every task that can run. Raises what a listener or the journal raised, or CancelledError."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._context = asyncio.get_running_loop(), contextvars.copy_context()
         self._over = self._loop.create_future()
         deadline = self._order.policies.budget.deadline_s
         timers = []
@@ -140,7 +143,7 @@ class Run:
             run = self._order.finished.get(node.task.id)
             if run is None:
                 continue
-            node.status, node.launched, node.run = run.status, True, run
+            node.status, node.launched, node.begun, node.run = run.status, True, True, run
             node.output = Output(run.outputs, run.cost, run.tokens)
             self._spending.spent(run.cost)
             self._left -= 1
@@ -154,18 +157,19 @@ class Run:
         for node in self._nodes:
             if not node.launched:
                 self._settle(node, "skipped", error=self._late)
-        for task in self._running.values():
+        for task in set(self._running.values()):
             task.cancel()
         self._loop.call_soon(self._sweep)
         # What does not stop is told no second time, and nobody waits for it.
         self._loop.call_later(self._order.policies.grace_s, self._leave_behind)
 
     async def _stop_what_runs(self) -> None:
-        if not self._running:
+        tasks = set(self._running.values())
+        if not tasks:
             return
-        for task in self._running.values():
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(list(self._running.values()), timeout=self._order.policies.grace_s)
+        await asyncio.wait(tasks, timeout=self._order.policies.grace_s)
         self._sweep()
         self._leave_behind()
 
@@ -189,15 +193,38 @@ class Run:
 
     # One task
 
-    def _launch(self, node: Node) -> None:
-        node.launched = True
-        node.started_s = self.clock()
-        if self._on_event is not None:
-            self.tell("started", task=node.task)
-        work = self._perform(node)
-        # No done-callback, which would cost as much as the task itself: `_perform` takes itself off the list.
-        self._running[node] = self._loop.create_task(work if self._tracer is None else self._tracer.traced(node, work))
-        self._begun.append(node)
+    def _launch(self, batch: list[Node]) -> None:
+        """Start tasks. One asyncio task carries them one after the other, as long as they end without ever waiting: an
+        asyncio task costs more than all else that is done for such a task. The first that waits leaves the rest to
+        asyncio tasks of their own, which start in the same turn of the loop.
+        """
+        if self._tracer is not None or len(batch) == 1:
+            self._launch_apart(batch)
+        else:
+            waiting = collections.deque(batch)
+            carrier = self._loop.create_task(self._carry(waiting))
+            for node in batch:
+                self._running[node] = carrier
+            self._soon(self._relieve, waiting)
+
+    async def _carry(self, batch: collections.deque[Node]) -> None:
+        while batch:
+            await self._perform(batch.popleft())
+
+    def _relieve(self, batch: collections.deque[Node]) -> None:
+        """What a carrier has not come to starts by itself."""
+        if not batch or self._places.closed:
+            return  # where the run is being stopped they are stopped with their carrier
+        rest = list(batch)
+        batch.clear()
+        self._launch_apart(rest)
+
+    def _launch_apart(self, batch: list[Node]) -> None:
+        for node in batch:
+            work = self._perform(node)
+            self._running[node] = self._loop.create_task(
+                work if self._tracer is None else self._tracer.traced(node, work)
+            )
 
     def _refuse(self, node: Node, reason: str) -> None:
         self._settle(node, "skipped", error=reason)
@@ -205,6 +232,12 @@ class Run:
     async def _perform(self, node: Node) -> None:
         """A task from its first call to its end."""
         try:
+            node.begun = True
+            node.started_s = self.clock()
+            if self._on_event is not None:
+                self.tell("started", task=node.task)
+            self._begun.append(node)
+            self._commit_soon()
             node.values = node.arguments(self._order.root)
             failure = None
             if node.door.plain:
@@ -299,7 +332,10 @@ class Run:
     # What has ended
 
     def _settle_stopped(self, node: Node) -> None:
-        if self._late is not None:
+        if not node.begun:
+            status = "cancelled" if self._late is None else "skipped"
+            self._settle(node, status, error=self._late or "the run was cancelled before this task could end")
+        elif self._late is not None:
             self._settle(node, "failed", error=f"{self._late} while this task ran")
         else:
             self._settle(node, "cancelled", error="the run was cancelled while this task ran")
@@ -311,7 +347,7 @@ class Run:
         if node.status is not None:
             return
         now = self.clock()
-        if not node.launched:
+        if not node.begun:
             node.started_s = now
         node.status, node.output, node.error, node.duration_s = status, output, error, max(0.0, now - node.started_s)
         node.values = {}
@@ -323,7 +359,10 @@ class Run:
     def _commit_soon(self) -> None:
         if not self._will_commit:
             self._will_commit = True
-            self._loop.call_soon(self._commit)
+            self._soon(self._commit)
+
+    def _soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon(callback, *arguments, context=self._context)
 
     def _commit(self, *, at_the_end: bool = False) -> None:
         """Journal what has begun and ended, then make it known."""
