@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pathlib
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +18,14 @@ from orchestai_jax.cli.planning_inputs import (
     JsonOption,
     PreferOption,
     open_planner,
+    prove_writable,
     read_catalog,
     read_instruction,
     read_preference,
 )
 
 if TYPE_CHECKING:
+    from orchestai_jax.planner.attribution import Explanation
     from orchestai_jax.workflow import Workflow
 
 
@@ -48,6 +52,12 @@ def plan(
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which words spoke for each task, edge and argument.")
+    ] = False,
+    explain_html: Annotated[
+        pathlib.Path | None, typer.Option("--explain-html", metavar="OUT", help="Write the same as an HTML page.")
+    ] = None,
 ) -> None:
     """Plan an instruction: its tasks, their order, a worker and arguments for each.
 
@@ -57,21 +67,46 @@ def plan(
       orchestai plan "make photo.png gray" --planner runs/quickstart/planner --prefer fast --json > plan.json
       orchestai plan "blur photo.png, find its palette" --planner runs/quickstart/planner --deadline 2
       orchestai plan "tidy up photo.png" --planner PLANNER --llm http://127.0.0.1:8080/v1 --llm-model qwen3
+      orchestai plan "blur photo.png, find its palette" --planner PLANNER --explain --explain-html why.html
       echo "convert song.wav" | orchestai plan - --planner runs/quickstart/planner --svg plan.svg
     """
     if as_json + mermaid + (svg is not None) > 1:
         raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
     hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
+    if hybrid.wanted and (explain or explain_html is not None):
+        raise WrongUseError(
+            "--explain tells why the learned planner planned so; leave --llm and --hybrid-threshold out"
+        )
+    if explain_html is not None:
+        prove_writable(explain_html, "--explain-html")
     instruction, preference = read_instruction(text), read_preference(prefer)
     chosen = read_catalog(catalog, graph)
     opened = open_planner(planner)
-    if hybrid.wanted:
+    explanation = None
+    if explain or explain_html is not None:
+        explanation = opened.explain(instruction, catalog=chosen, preference=preference)
+        workflow = explanation.workflow
+    elif hybrid.wanted:
         workflow = hybrid.plan(opened, instruction, chosen, preference).workflow
     else:
         workflow = opened.plan(instruction, catalog=chosen, preference=preference)
     planned_over = chosen if chosen is not None else opened.catalog
     workflow = keep_to_limits(workflow, planned_over, deadline, budget, least_success)
-    if as_json:
+    if explanation is not None:
+        explanation = dataclasses.replace(explanation, workflow=workflow)
+    if explanation is not None and explain_html is not None:
+        from orchestai_jax.cli.explanation import explanation_html
+
+        explain_html.write_text(explanation_html(explanation), encoding="utf-8")
+        typer.echo(f"wrote {explain_html}", err=True)
+    if as_json and explanation is not None and explain:
+        import json
+
+        from orchestai_jax.cli.explanation import explanation_json
+
+        plan_fields = workflow.model_dump(mode="python")
+        typer.echo(json.dumps({"workflow": plan_fields, "explanation": explanation_json(explanation)}, indent=2))
+    elif as_json:
         typer.echo(workflow_json(workflow))
     elif mermaid:
         from orchestai_jax.workflow import to_mermaid
@@ -83,7 +118,7 @@ def plan(
         svg.write_text(to_svg(workflow, planned_over), encoding="utf-8")
         typer.echo(f"wrote {svg}")
     else:
-        print_plan(workflow)
+        print_plan(workflow, explanation if explain else None)
 
 
 def workflow_json(workflow: Workflow) -> str:
@@ -93,8 +128,8 @@ def workflow_json(workflow: Workflow) -> str:
     return json.dumps(workflow.model_dump(mode="python"), indent=2)
 
 
-def print_plan(workflow: Workflow) -> None:
-    """Print a plan as a tree with workers, arguments, confidence and notes."""
+def print_plan(workflow: Workflow, explanation: Explanation | None = None) -> None:
+    """Print a plan as a tree with workers, arguments, confidence and notes, and the words that spoke for its parts."""
     from rich.text import Text
 
     from orchestai_jax.cli.console import open_console
@@ -107,4 +142,9 @@ def print_plan(workflow: Workflow) -> None:
             line.append(f"  {task.confidence:.0%}", style="dim")
         return line
 
-    open_console().print(task_tree(workflow, label, argument_lines))
+    details = argument_lines
+    if explanation is not None and explanation.words:
+        from orchestai_jax.cli.explanation import explained_lines
+
+        details = functools.partial(explained_lines, explanation)
+    open_console().print(task_tree(workflow, label, details))

@@ -7,13 +7,15 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestai_jax.data.data_error import DataError
 from orchestai_jax.data.located_json import read_text
 
 if TYPE_CHECKING:
     import tokenizers
+
+_T = TypeVar("_T")
 
 MAX_CHARACTERS = 20_000
 """Text is cut to this many characters before it is tokenised, so that a huge instruction costs little. It is far more
@@ -78,11 +80,16 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast([clean_text(text) for text in texts])
         return [self._cut(encoding.ids, max_tokens) for encoding in encodings]
 
+    def offsets(self, text: str, max_tokens: int) -> list[tuple[int, int]]:
+        """Of each id that `encode_batch` gives for the text, where it stands in `clean_text(text)`: (start, end), equal
+        for special tokens."""
+        return self._cut(self._backend.encode(clean_text(text)).offsets, max_tokens)
+
     def truncated(self, text: str, max_tokens: int) -> bool:
         """Whether `encode_batch` would leave out some of `text`."""
         return len(text) > MAX_CHARACTERS or len(self._backend.encode(clean_text(text)).ids) > max_tokens
 
-    def _cut(self, ids: list[int], max_tokens: int) -> list[int]:
+    def _cut(self, ids: list[_T], max_tokens: int) -> list[_T]:
         if len(ids) <= max_tokens:
             return ids
         after = self._specials - self._before

@@ -110,6 +110,31 @@ def decode_given(
     return _complete(model, catalog, encoded, chosen, states, zeros, zeros[:, 0], supports, preference)
 
 
+def score_given(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    lower: Float[Array, "batch n hidden"],
+    mask: Bool[Array, "batch n"],
+    chosen: Int[Array, "batch J"],
+) -> tuple[Float[Array, "batch J"], Float[Array, "batch J J"]]:
+    """How given plans are judged: log-probability of each choice after those before it, and log-odds of each edge."""
+    encoded = model.encode(catalog, lower, mask)
+    size, (batch, steps) = catalog.known.shape[0], chosen.shape
+    start = jnp.full((batch, 1), size, chosen.dtype)
+    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
+    states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
+    flat = states.reshape(batch * steps, -1), previous.reshape(-1), jnp.repeat(encoded.labels, steps, axis=0)
+    logits = model.decomposer.logits(catalog, encoded.task_types, *flat).reshape(batch, steps, -1)
+    lowest = jnp.finfo(logits.dtype).min
+    if not model.spec.planner.decomposer.allow_repeats:
+        used = jnp.cumsum(jax.nn.one_hot(previous, size + 1)[..., :size], axis=1) > 0
+        logits = jnp.where(jnp.pad(used, ((0, 0), (0, 0), (0, 1))), lowest, logits)
+    logits = logits.at[:, 0, size].set(lowest)  # a plan has at least one task
+    logp = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), chosen[..., None], axis=-1)[..., 0]
+    task_states = model.task_states(encoded, states, chosen)
+    return logp, model.edge_logits(catalog, task_states, chosen, chosen < size)
+
+
 def support(
     logp: Float[Array, "batch beams"],
     used: Bool[Array, "batch beams T1"],

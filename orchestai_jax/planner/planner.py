@@ -15,10 +15,12 @@ from jaxtyping import Array, Bool, Float, Int
 from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import DecodingConfig, Preference
 from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
+from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
-from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, decode, decode_given, decode_ranked
+from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, decode, decode_given, decode_ranked, score_given
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters, partition
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
@@ -172,6 +174,53 @@ class Planner:
         order = np.argsort(-labels, kind="stable")
         return {catalog.task_types[i].id: float(labels[i]) for i in order}
 
+    def explain(self, text: str, catalog: Catalog | None = None, preference: Preference | None = None) -> Explanation:
+        """Plan one instruction, and say which of its words spoke for each task, edge and argument.
+
+        Takes a pass of the network for every 32 words. An instruction without a plan has an explanation without words.
+        """
+        catalog = catalog if catalog is not None else self.catalog
+        workflow = self.plan(text, catalog, preference)
+        if not workflow.tasks:
+            return Explanation(workflow, (), {}, {}, {})
+        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
+        offsets = self._tokenizer.offsets(text, self._max_tokens)
+        cleaned = clean_text(text)
+        words = split_words(cleaned, max(end for _, end in offsets))
+        ids, _ = _padded(tokens, self._max_tokens)
+        masks = hide_words(words, offsets, ids.shape[1])
+        chosen = np.full(self.spec.planner.decomposer.max_tasks, len(catalog.task_types), np.int32)
+        chosen[: len(workflow.tasks)] = [catalog.index[task.task_type] for task in workflow.tasks]
+        logp, edges = self._score_given(self._arrays(catalog), ids[0], masks, chosen)
+        position = {task.id: i for i, task in enumerate(workflow.tasks)}
+        pairs = [(p, task.id) for task in workflow.tasks for p in task.depends_on]
+        forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1)
+        return Explanation(
+            workflow=workflow,
+            words=tuple(cleaned[start:end] for start, end in words),
+            tasks={task: tuple((logp[0, i] - logp[1:, i]).tolist()) for task, i in position.items()},
+            edges={
+                (s, t): tuple((edges[0, position[s], position[t]] - edges[1:, position[s], position[t]]).tolist())
+                for s, t in pairs
+            },
+            arguments=argument_words(workflow, catalog, words, forward),
+        )
+
+    def _score_given(
+        self, arrays: CatalogArrays, ids: np.ndarray, masks: np.ndarray, chosen: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`score_given` of one plan under many masks, in batches of one shape."""
+        size = batch_size(arrays.known.shape[0])
+        found = []
+        for start in range(0, len(masks), size):
+            part = masks[start : start + size]
+            rows = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            arguments = (np.tile(ids, (size, 1)), rows, np.tile(chosen, (size, 1)))
+            scores = jax.device_get(_score_given(self._graphdef, self._parameters, arrays, *arguments))
+            found.append([x[: len(part)] for x in scores])
+        logp, edges = (np.concatenate(x) for x in zip(*found, strict=True))
+        return logp, edges
+
     def graph(
         self, text: str, task_types: Sequence[str], catalog: Catalog | None = None
     ) -> tuple[tuple[int, int], ...]:
@@ -318,3 +367,16 @@ def _plan_given(
 ) -> DecodedPlans:
     model = merge_parameters(graphdef, parameters)
     return decode_given(model, arrays, model.lower(ids, mask), mask, preference, chosen)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score_given(
+    graphdef: nnx.GraphDef,
+    parameters: Parameters,
+    arrays: CatalogArrays,
+    ids: Int[Array, "batch n"],
+    mask: Bool[Array, "batch n"],
+    chosen: Int[Array, "batch J"],
+) -> tuple[Array, Array]:
+    model = merge_parameters(graphdef, parameters)
+    return score_given(model, arrays, model.lower(ids, mask), mask, chosen)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestai_jax.config import Preference
+from orchestai_jax.planner.attribution import Explanation
 from orchestai_jax.quickstart import load_embedded_catalog
 from orchestai_jax.workflow import Reference, Task, Value, Workflow
 
@@ -63,6 +64,20 @@ class PaperPlanner:
     def plan(self, text: str, catalog: Any = None, preference: Any = None) -> Workflow:
         type(self).asked = (text, catalog, preference)
         return Workflow(instruction=text, tasks=self.plan_tasks, confidence=0.5, notes=("guessed the [bold] width",))
+
+    def explain(self, text: str, catalog: Any = None, preference: Any = None) -> Explanation:
+        """`notes.txt` speaks for t1 and its file, the first word against it."""
+        workflow = self.plan(text, catalog, preference)
+        words = tuple(text.split())
+        scores = tuple(2.5 if word == "notes.txt" else -0.5 * (i == 0) for i, word in enumerate(words))
+        nothing = (0.0,) * len(words)
+        return Explanation(
+            workflow,
+            words,
+            {"t1": scores, "t2": nothing, "t3": nothing},
+            {("t1", "t2"): scores},
+            {("t1", "text"): tuple(score > 0 for score in scores)},
+        )
 
 
 @dataclasses.dataclass

@@ -128,3 +128,23 @@ workers:
     assert "the fastest workers take 2 s, the deadline is 1 s" in command.error(*where, "--deadline", "1")
     assert "least_success is 2" in command.error(*where, "--least-success", "2")
     assert "deadline is nan" in command.error(*where, "--deadline", "nan")
+
+
+def test_explain_shows_the_words_that_spoke_for_each_part(command, tmp_path):
+    shown = command("plan", "shorten notes.txt <b>", *PLANNER, "--explain", "--explain-html", "why.html")
+    lines = [line.strip("│├└─ ") for line in shown.stdout.splitlines()]
+    assert lines.count("words: notes.txt 2.50") == 1
+    assert lines.count("words: no single word decides") == 2
+    assert lines.count("after t1: notes.txt 2.50") == 1
+    assert "text = notes.txt   from notes.txt" in lines
+    assert shown.stderr == "wrote why.html\n"
+    page = (tmp_path / "why.html").read_text()
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert page.count("title='+2.500'") == 2
+    plan = json.loads(command("plan", "shorten notes.txt", *PLANNER, "--explain", "--json").stdout)
+    assert plan["explanation"]["tasks"]["t1"] == [-0.5, 2.5]
+    assert plan["explanation"]["arguments"] == [{"task": "t1", "name": "text", "words": ["notes.txt"]}]
+    assert plan["workflow"]["tasks"][0]["id"] == "t1"
+    said = command.error("plan", "x", *PLANNER, "--explain", "--hybrid-threshold", "0.5")
+    assert "leave --llm" in said
