@@ -87,7 +87,7 @@ class _Able:
         worker = task.worker
         if worker is None or worker not in self.to_do(task.task_type) or self.fault(worker):
             return False
-        return not any(isinstance(argument, Value) for argument in task.arguments.values())
+        return Value not in map(type, task.arguments.values())
 
     def fault(self, worker_id: str) -> str | None:
         if worker_id not in self._faults:

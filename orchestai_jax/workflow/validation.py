@@ -102,6 +102,9 @@ class _Outputs:
         self._task_types: dict[str, TaskType | None] = {}
         self._ports: dict[str, dict[str, Port]] = {}
         self._slots: dict[str, dict[str, Port | Parameter]] = {}
+        self._required: dict[str, frozenset[str]] = {}
+        self.fitting: set[tuple[str, str, str, str]] = set()
+        """(producer's type, output, consumer's type, argument) of references that were looked at and are right."""
 
     def task_type(self, task: Task) -> TaskType | None:
         name = task.task_type
@@ -121,14 +124,22 @@ class _Outputs:
             slots = self._slots[task_type.id] = {slot.name: slot for slot in both}
         return slots
 
+    def required(self, task_type: TaskType) -> frozenset[str]:
+        """The inputs and parameters that must be given."""
+        names = self._required.get(task_type.id)
+        if names is None:
+            slots = self.slots(task_type)
+            names = self._required[task_type.id] = frozenset(n for n, slot in slots.items() if slot.must_be_given)
+        return names
+
 
 def _dependency_faults(task: Task, tasks: Collection[str]) -> Iterator[Fault]:
-    if len(set(task.depends_on)) < len(task.depends_on):
+    if len(task.depends_on) > 1 and len(set(task.depends_on)) < len(task.depends_on):
         for before, count in collections.Counter(task.depends_on).items():
             if count > 1:
                 message = f"task {task.id!r} names {before!r} {count} times in depends_on; once is enough"
                 yield Fault("duplicate_dependency", message, task.id)
-    for before in dict.fromkeys(task.depends_on):
+    for before in task.depends_on if len(task.depends_on) < 2 else dict.fromkeys(task.depends_on):
         if before == task.id:
             yield Fault("self_dependency", f"task {task.id!r} depends on itself", task.id)
         elif before not in tasks:
@@ -154,20 +165,30 @@ def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> 
     slots: dict[str, Port | Parameter] = {}
     if task_type is not None:
         slots = outputs.slots(task_type)
-        if require_arguments:
+        if require_arguments and not outputs.required(task_type) <= task.arguments.keys():
             for slot in slots.values():
                 if slot.name not in task.arguments and slot.must_be_given:
                     kind = "input" if isinstance(slot, Port) else "parameter"
                     message = f"task {task.id!r} ({task_type.id}): {kind} {slot.name!r} is required and not given"
                     yield Fault("missing_argument", message, task.id)
     for name, argument in task.arguments.items():
+        known = None
+        if isinstance(argument, Reference):
+            producer = outputs.tasks.get(argument.task)
+            if producer is not None and producer is not task and argument.task in task.depends_on:
+                known = (producer.task_type, argument.output, task.task_type, name)
+                if known in outputs.fitting:
+                    continue
         where = f"task {task.id!r}: argument {name!r}"
         slot = slots.get(name)
         if slot is None and task_type is not None:
-            known = ", ".join(map(repr, slots)) or "it takes none"
-            yield Fault("bad_argument", f"{where} is unknown to {task_type.id!r}; known: {known}", task.id)
+            takes = ", ".join(map(repr, slots)) or "it takes none"
+            yield Fault("bad_argument", f"{where} is unknown to {task_type.id!r}; known: {takes}", task.id)
         if isinstance(argument, Reference):
-            yield from _reference_faults(task, where, argument, slot, outputs)
+            found = list(_reference_faults(task, where, argument, slot, outputs))
+            yield from found
+            if known is not None and not found and slot is not None:
+                outputs.fitting.add(known)
         elif slot is not None:
             wrong = _wrong_literal(slot, argument)
             if wrong:
