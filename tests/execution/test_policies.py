@@ -496,3 +496,30 @@ def test_the_documented_example_is_right():
     assert policies.fallback_workers == RunPolicies().fallback_workers
     assert policies.grace_s == RunPolicies().grace_s
     assert policies.of_worker("gpt").breaker is not None
+
+
+def test_a_call_that_was_left_behind_is_not_heard(make, perform):
+    events = []
+
+    async def work(task_type, arguments, context):
+        if context.task_id == "other":
+            await asyncio.sleep(100)
+            return Output(values={"value": 1})
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            await asyncio.sleep(10)
+            context.on_chunk("too late")
+        return Output(values={"value": "too late"})
+
+    policies = {"tasks": {"t": {"timeout_s": 1.0}}, "grace_s": 1.0}
+    record = perform(
+        make.plan(make.step("t"), make.step("other")),
+        make.worker(work),
+        policies=policies,
+        jump=True,
+        on_event=events.append,
+    )
+    assert [run.status for run in record.tasks] == ["failed", "succeeded"]
+    assert record.tasks[0].outputs == {}
+    assert [e.kind for e in events if e.task is not None and e.task.id == "t"] == ["started", "failed"]
