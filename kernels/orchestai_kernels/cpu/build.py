@@ -23,7 +23,8 @@ SOURCES = pathlib.Path(__file__).parent / "src"
 LIBRARY = pathlib.Path(__file__).parent / "liborchestai_kernels.so"
 """The compiled library; beside it a .json says what it was made of and with."""
 
-_FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-w")
+# Without fused multiplication and addition: x · s is rounded before it is rounded to an integer, as in the definition.
+_FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-w")
 _X86_FLAGS = {"avx2": ("-mavx2",), "avx512_vnni": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni")}
 _ARM_FLAGS = {"neon_dotprod": ("-march=armv8.2-a+dotprod",)}
 
@@ -33,8 +34,8 @@ class BuildError(RuntimeError):
 
 
 def source_hash() -> str:
-    """SHA-256 over the C++ sources, by which a library is known to be theirs."""
-    digest = hashlib.sha256()
+    """SHA-256 over the C++ sources and how they are compiled, by which a library is known to be theirs."""
+    digest = hashlib.sha256(repr((_FLAGS, _X86_FLAGS, _ARM_FLAGS)).encode())
     for path in sorted(SOURCES.iterdir()):
         if path.suffix in (".cc", ".h"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -79,6 +79,20 @@ def test_sums_are_exact(subject, shape):
     np.testing.assert_array_equal(subject(jnp.asarray(x), subject.weight(integers)), exact(x, integers))
 
 
+def test_activations_are_rounded_as_the_definition_says(subject):
+    """Next to halves: x · s is rounded to float32 first, and then to the even integer. A fused product would differ."""
+    largest = np.linspace(0.3, 140, 40, dtype=np.float32)[:, None]
+    s = np.float32(127) / largest
+    halves = (np.arange(-126, 126, 4, dtype=np.float32) + np.float32(0.5)) / s
+    nearby = np.concatenate([np.nextafter(halves, side) for side in (np.float32(-1e9), np.float32(1e9))], 1)
+    x = np.concatenate([largest, halves, nearby], 1)
+    wanted = np.round(x * s)
+    differs = np.round(x.astype(np.float64) * s) != wanted
+    assert differs.any()
+    y = np.asarray(subject(jnp.asarray(x), subject.weight(np.eye(x.shape[1], dtype=np.int8))))
+    np.testing.assert_array_equal(np.round(y * s.astype(np.float64)), wanted)
+
+
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_extremes_overflow_nothing(subject, tokens):
     columns = 4099 if subject.name.startswith("pallas") else 16411  # prime; int16 would overflow many times over

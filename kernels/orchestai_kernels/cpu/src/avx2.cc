@@ -201,7 +201,7 @@ void int8_rows(const Tokens& tokens, const Int8& weight, int64_t row) {
   int8_t padded[kRows][32] = {};  // the last columns, so that nothing behind the weights is read
   for (int r = 0; r < kRows; ++r) {
     w[r] = weight.values + (row + r) * weight.columns;
-    memcpy(padded[r], w[r] + whole, left);
+    if (left) memcpy(padded[r], w[r] + whole, left);
     last[r] = padded[r];
   }
   for (int64_t first = 0; first < tokens.count; first += 2) {

@@ -156,12 +156,10 @@ void ternary(const Tokens& tokens, const Ternary& weight, int64_t begin, int64_t
   }
 }
 
-// kRows rows by kTokens tokens. The weights are made unsigned by adding 128, which flipping the top bit does; the
-// token's sum, 128 times, is taken off again. 255 · 127 · 65,536 columns stay below 2^31; longer rows go in spans.
-constexpr int64_t kInt8Span = 65536;
-
+// kRows rows by kTokens tokens: sums of weights made unsigned by adding 128, which flipping the top bit does. In long rows
+// they wrap around, and so does 128 times the token's sum that is taken off them: the difference is exact.
 template <int kRows, int kTokens>
-void int8_tile(const int8_t* w, int64_t stride, const int8_t* q, int64_t q_stride, int64_t columns, int32_t* sums) {
+void int8_tile(const int8_t* w, const int8_t* q, int64_t q_stride, int64_t columns, int32_t* sums) {
   const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
   __m512i total[kRows][kTokens];
   for (int r = 0; r < kRows; ++r) {
@@ -175,45 +173,34 @@ void int8_tile(const int8_t* w, int64_t stride, const int8_t* q, int64_t q_strid
     for (int t = 0; t < kTokens; ++t) x[t] = _mm512_loadu_si512(q + t * q_stride + k);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const __m512i bytes = _mm512_xor_si512(_mm512_maskz_loadu_epi8(inside, w + r * stride + k), flip);
-      if (kTokens == 1) _mm_prefetch(reinterpret_cast<const char*>(w + r * stride + k + kAhead), _MM_HINT_NTA);
+      const __m512i bytes = _mm512_xor_si512(_mm512_maskz_loadu_epi8(inside, w + r * columns + k), flip);
+      if (kTokens == 1) _mm_prefetch(reinterpret_cast<const char*>(w + r * columns + k + kAhead), _MM_HINT_NTA);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) multiply_add(total[r][t], bytes, x[t]);
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTokens; ++t) sums[t * kRows + r] += _mm512_reduce_add_epi32(total[r][t]);
+    for (int t = 0; t < kTokens; ++t) sums[t * kRows + r] = _mm512_reduce_add_epi32(total[r][t]);
   }
 }
 
 template <int kRows>
 void int8_rows(const Tokens& tokens, const Int8& weight, int64_t row) {
-  const int8_t* w = weight.values + row * weight.columns;
+  const int64_t columns = weight.columns;
+  const int8_t* w = weight.values + row * columns;
   for (int64_t first = 0; first < tokens.count; first += 4) {
     const int64_t width = tokens.count - first < 4 ? tokens.count - first : 4;
-    int32_t sums[4 * kRows] = {};
-    for (int64_t k = 0; k < weight.columns; k += kInt8Span) {
-      const int64_t span = weight.columns - k < kInt8Span ? weight.columns - k : kInt8Span;
-      const int8_t* q = tokens.values + first * tokens.columns + k;
-      int32_t spans[4 * kRows] = {};
-      switch (width) {
-        case 1: int8_tile<kRows, 1>(w + k, weight.columns, q, tokens.columns, span, spans); break;
-        case 2: int8_tile<kRows, 2>(w + k, weight.columns, q, tokens.columns, span, spans); break;
-        case 3: int8_tile<kRows, 3>(w + k, weight.columns, q, tokens.columns, span, spans); break;
-        default: int8_tile<kRows, 4>(w + k, weight.columns, q, tokens.columns, span, spans); break;
-      }
-      for (int64_t t = 0; t < width; ++t) {
-        int32_t offset = 0;
-        if (weight.columns <= kInt8Span) {
-          offset = tokens.sums[first + t];
-        } else {
-          for (int64_t i = 0; i < span; ++i) offset += q[t * tokens.columns + i];
-        }
-        for (int r = 0; r < kRows; ++r) sums[t * kRows + r] += spans[t * kRows + r] - 128 * offset;
-      }
+    const int8_t* q = tokens.values + first * tokens.columns;
+    int32_t sums[4 * kRows];
+    switch (width) {
+      case 1: int8_tile<kRows, 1>(w, q, tokens.columns, columns, sums); break;
+      case 2: int8_tile<kRows, 2>(w, q, tokens.columns, columns, sums); break;
+      case 3: int8_tile<kRows, 3>(w, q, tokens.columns, columns, sums); break;
+      default: int8_tile<kRows, 4>(w, q, tokens.columns, columns, sums); break;
     }
     for (int64_t t = 0; t < width; ++t) {
-      rescale(sums + t * kRows, kRows, 0, tokens.reciprocal[first + t], weight.scale + row, 1,
+      const int32_t added = static_cast<int32_t>(128u * static_cast<uint32_t>(tokens.sums[first + t]));
+      rescale(sums + t * kRows, kRows, added, tokens.reciprocal[first + t], weight.scale + row, 1,
               weight.y + (first + t) * weight.rows + row);
     }
   }
