@@ -1,7 +1,6 @@
 """A real MCP server over stdio, for the tests."""
 
 import os
-import pathlib
 import sys
 
 from mcp.server.mcpserver import Image, MCPServer
@@ -61,10 +60,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] == "broken":
         print("no licence for this server", file=sys.stderr)
         sys.exit(1)
-    if len(sys.argv) > 1 and sys.argv[1] == "silent":
-        pathlib.Path(sys.argv[2]).write_text(str(os.getpid()))
-        sys.stdin.read()
-    elif len(sys.argv) > 1 and sys.argv[1] == "http":
+    if len(sys.argv) > 1 and sys.argv[1] == "http":
         server.run("streamable-http", port=int(sys.argv[2]))
     else:
         server.run("stdio")

@@ -116,7 +116,8 @@ def test_servers_that_do_not_start(tmp_path, monkeypatch):
         monkeypatch.delenv("MCP_TEST_SECRET", raising=False)
         assert "MCP_TEST_SECRET" in await said(command=COMMAND, env=("MCP_TEST_SECRET",))
         pid = tmp_path / "pid"
-        assert "did not answer within 2 s" in await said(command=(*COMMAND, "silent", str(pid)), start_s=2.0)
+        silent = f"import os, sys; open({str(pid)!r}, 'w').write(str(os.getpid())); sys.stdin.read()"
+        assert "did not answer within 3 s" in await said(command=(sys.executable, "-S", "-c", silent), start_s=3.0)
         assert not pathlib.Path(f"/proc/{pid.read_text()}").exists(), "the silent server was ended"
         assert "failed" in await said(url=f"http://127.0.0.1:{unused_port()}/mcp")
 
