@@ -6,7 +6,7 @@ import pytest
 from orchestai_kernels import records
 from orchestai_kernels.dispatch import OPS, ConfigSpace, Implementation, Op, overridden
 from orchestai_kernels.shapes import NamedShape, TransformerSize
-from orchestai_kernels.tuning import SearchPolicy, bench, measure, tune
+from orchestai_kernels.tuning import SearchPolicy, bench, measure, ops, tune
 
 QUICK = SearchPolicy(repeats=3, sample_seconds=0.0)
 
@@ -127,3 +127,14 @@ def test_policy_and_sizes_are_checked():
         TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=3, head_dim=2, positions=8)
     with pytest.raises(ValueError, match="positions must be at least 1, got 0"):
         TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=2, head_dim=2, positions=0)
+
+
+def test_the_packaged_cpu_records_are_current():
+    files = sorted(records.PACKAGED.glob("cpu_*/*.json"))
+    assert files
+    for path in files:
+        op = ops([path.stem])[path.stem]
+        sources = {name: implementation.source_hash() for name, implementation in op.implementations.items()}
+        stale = [key for key, entry in records.read_record(path).items() if not records.is_current(entry, sources)]
+        assert not stale, f"{path.name}: run `orchestai kernels tune --op {path.stem}` again for {stale}"
+        assert all(len(timing.seconds) > 1 for entry in records.read_record(path).values() for timing in entry.ranked())
