@@ -6,9 +6,10 @@
    than the planned ones. A run is accepted when it gives the results that the instruction is after (`_goals.py`); the
    plan that the instruction was worded from is told to nobody.
 3. A second planner is trained on the old instructions and on the runs that `data.learnable_runs` keeps, for as many
-   steps, with worker labels by what the runs measured. A third one on the same runs without the verdicts: what it is
-   worth to know merely that a run went through.
-4. All are scored on instructions of clauses that no training and no run had, and on the hand-written development
+   steps, with worker labels by what the runs measured. With `--rounds 2` it runs the instructions that were not got
+   right yet, and is trained again.
+4. Another one is trained on the same runs without the verdicts: what it is worth to know only that a run went through.
+5. All are scored on instructions of clauses that no training and no run had, and on the hand-written development
    requests. The differences have paired 95 % bootstrap intervals.
 """
 
@@ -97,22 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             **{name: len(samples) for name, samples in material.tests.items()},
         },
         "trainings": {},
+        "rounds": [],
         "arms": {},
     }
     first = train("before", material, label(material.initial, declared(material.catalog)), options, workdir, result)
     scores = {"before": score("before", first, material, result)}
-    path = workdir / "records.jsonl"
-    result["collection"] = gather(first, material, options, path, workdir, console)
-    records, _ = read_records(path)
-    result["runs"] = len(records)
-    for arm in ("after", "unjudged"):
-        if arm == "unjudged" and options.without_unjudged:
-            continue
-        learned = lessons(records, workdir / f"records-{arm}.jsonl", judged=arm == "after")
-        result["arms"][arm] = described(learned, material)
-        samples = label([*material.initial, *learned], figures_of(records, material.catalog))
-        planner = train(arm, material, samples, options, workdir, result)
+    records: list[RunRecord] = []
+    planner = first
+    for number in range(1, options.rounds + 1):
+        path = workdir / f"records-{number}.jsonl"
+        result["rounds"].append(gather(planner, open_goals(material.pool, records), material, options, path, console))
+        records += read_records(path)[0]
+        arm = "after" if number == options.rounds else f"round-{number}"
+        planner = learn(arm, records, material, options, workdir, result, judged=True)
         scores[arm] = score(arm, planner, material, result)
+    result["runs"] = len(records)
+    if not options.without_unjudged:
+        planner = learn("unjudged", records, material, options, workdir, result, judged=False)
+        scores["unjudged"] = score("unjudged", planner, material, result)
     result["differences"] = {
         arm: {name: differences(scores["before"][name], scores[arm][name]) for name in material.tests}
         for arm in scores
@@ -133,6 +136,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--initial", type=int, default=120, help="instructions that the first planner is trained on")
     parser.add_argument("--pool", type=int, default=600, help="other instructions; those that can run are run")
     parser.add_argument("--held-out", type=int, default=250, help="instructions of clauses never trained on nor run")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of the circle; the last planner is the second one")
     parser.add_argument("--candidates", type=int, default=4, help="plans that are run for each instruction")
     parser.add_argument("--explore-workers", type=float, default=0.3, help="share of tasks given to other workers")
     parser.add_argument("--steps", type=int, default=240, help="training steps of each planner, about")
@@ -144,7 +148,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_intermixed_args(arguments)
     if options.quick:
         options.initial, options.pool, options.held_out, options.steps = 48, 40, 24, 6
-    for name in ("initial", "pool", "held_out", "candidates", "steps"):
+    for name in ("initial", "pool", "held_out", "candidates", "rounds", "steps"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1")
     return options
@@ -227,6 +231,29 @@ def label(samples: Sequence[PlanningSample], outcomes: WorkerOutcomes) -> list[P
     return [dataclasses.replace(sample, workers=workers(sample), complexities=None) for sample in samples]
 
 
+def open_goals(pool: Sequence[PlanningSample], records: Sequence[RunRecord]) -> list[PlanningSample]:
+    """The instructions of which no run was accepted yet."""
+    reached = {record.instruction for record in records if record.accepted == 1}
+    return [sample for sample in pool if sample.instruction not in reached]
+
+
+def learn(
+    arm: str,
+    records: Sequence[RunRecord],
+    material: Material,
+    options: argparse.Namespace,
+    workdir: pathlib.Path,
+    result: dict[str, Any],
+    *,
+    judged: bool,
+) -> Planner:
+    """A planner trained on the old instructions and the lessons of the runs."""
+    learned = lessons(records, workdir / f"lessons-{arm}.jsonl", judged=judged)
+    result["arms"][arm] = described(learned, material)
+    samples = label([*material.initial, *learned], figures_of(records, material.catalog))
+    return train(arm, material, samples, options, workdir, result)
+
+
 def train(
     name: str,
     material: Material,
@@ -265,18 +292,18 @@ def config_of(folder: pathlib.Path, catalog: pathlib.Path, options: argparse.Nam
 
 def gather(
     planner: Planner,
+    goals: Sequence[PlanningSample],
     material: Material,
     options: argparse.Namespace,
     records: pathlib.Path,
-    workdir: pathlib.Path,
     console: Console,
 ) -> dict[str, Any]:
-    """Run the pool, each instruction under the preference that it states; what was run before is kept."""
+    """Run instructions, each under the preference that it states; what the file has records of is kept."""
     settings = CollectionSettings(
         candidates=options.candidates, explore_workers=options.explore_workers, seed=options.seed, max_concurrency=2
     )
     groups: dict[tuple[float, float, float], list[str]] = {}
-    for sample in material.pool:
+    for sample in goals:
         groups.setdefault(sample.preference or Preference().weights, []).append(sample.instruction)
     began = time.perf_counter()
     summaries: list[CollectionSummary] = []
@@ -289,11 +316,11 @@ def gather(
                     planner,
                     material.catalog,
                     material.check.workers,
-                    root=workdir / "files",
+                    root=material.check.root,
                     records=records,
                     settings=settings,
                     preference=preference,
-                    planner_info={"name": "closed circle, before", "seed": options.seed},
+                    planner_info={"name": f"closed circle, {records.stem}", "seed": options.seed},
                     judge=material.check,
                 )
             )
@@ -301,7 +328,7 @@ def gather(
         console.print(f"{sum(s.runs for s in summaries)} runs, {sum(s.accepted for s in summaries)} accepted")
     counts = ("already_recorded", "runs", "succeeded", "partial", "failed", "refused", "judged", "accepted")
     return {name: sum(getattr(s, name) for s in summaries) for name in counts} | {
-        "reference_runs": material.check.reference_runs,
+        "instructions": len(goals),
         "seconds": time.perf_counter() - began,
     }
 

@@ -84,7 +84,13 @@ def record(number, *runs, accepted=None, instruction="go"):
     status = "succeeded" if all(run.status == "succeeded" for run in runs) else "partial"
     workflow = Workflow(instruction=instruction, tasks=tasks)
     return RunRecord(
-        run_id=f"r{number}", workflow=workflow, tasks=named, status=status, accepted=accepted, duration_s=1
+        run_id=f"r{number}",
+        instruction=instruction,
+        workflow=workflow,
+        tasks=named,
+        status=status,
+        accepted=accepted,
+        duration_s=1,
     )
 
 
@@ -126,6 +132,15 @@ def test_lessons_are_the_accepted_runs_or_with_verdicts_hidden_the_first_that_we
     assert [sample.task_types for sample in hidden] == [("resize_image",)]
 
 
+def test_what_was_got_right_is_not_run_again():
+    pool = [PlanningSample(str(i), f"go {i}", ("blur_image",)) for i in range(3)]
+    records = [
+        record(0, did("blur_image_box"), accepted=0.0, instruction="go 0"),
+        record(1, did("blur_image_box"), accepted=1.0, instruction="go 1"),
+    ]
+    assert [sample.id for sample in closed_circle.open_goals(pool, records)] == ["0", "2"]
+
+
 def test_differences_are_paired():
     samples = [PlanningSample(str(i), "x", ("a", "b")) for i in range(40)]
     wrong, right = PredictedPlan(("a", "c")), PredictedPlan(("a", "b"))
@@ -152,16 +167,16 @@ def test_a_small_circle_closes(tmp_path):
     arguments = ["--quick", "--workdir", str(tmp_path / "w"), "--out", str(out), *overrides]
     result = closed_circle.main(arguments)
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
-    collection = result["collection"]
-    assert (
-        result["runs"] == collection["runs"] == collection["succeeded"] + collection["partial"] + collection["failed"]
-    )
-    assert result["runs"] > 20
-    assert collection["judged"] == result["runs"]
-    assert set(result["scores"]) == {"before", "after", "unjudged"}
-    assert result["arms"]["after"]["lessons"] == collection["accepted"] or result["arms"]["after"]["lessons"] > 0
+    first, second = result["rounds"]
+    for turn in (first, second):
+        assert turn["runs"] == turn["succeeded"] + turn["partial"] + turn["failed"] == turn["judged"]
+    assert result["runs"] == first["runs"] + second["runs"] > 20
+    assert first["instructions"] == result["instructions"]["pool"]
+    assert second["instructions"] <= first["instructions"]
+    assert set(result["scores"]) == {"before", "round-1", "after", "unjudged"}
+    assert result["arms"]["unjudged"]["lessons"] > result["arms"]["after"]["lessons"]
     again = closed_circle.main(arguments)
     assert again["runs"] == result["runs"]
-    assert again["collection"]["runs"] == 0
+    assert [turn["runs"] for turn in again["rounds"]] == [0, 0]
     assert again["scores"] == result["scores"]
     assert str(pathlib.Path(tmp_path)) not in json.dumps(result["settings"])
