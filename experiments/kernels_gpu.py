@@ -102,7 +102,7 @@ def compared(op: str, shape: str, entry: records.Entry, library: Sequence[str], 
         row["auto_ratio"] = theirs.median_seconds / auto.median_seconds
         row["kernel_ratio"] = None if ours is None else theirs.median_seconds / ours.median_seconds
     errors = {t.implementation: t.error for t in entry.timings if t.error and t.implementation not in best}
-    return {**row, "errors": errors, "timings": list(map(dataclasses.asdict, best.values()))}
+    return {**row, "errors": errors, "timings": [dataclasses.asdict(t) for t in best.values()]}
 
 
 def forward_alone(
