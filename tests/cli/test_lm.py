@@ -1,0 +1,88 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import orchestai_jax.cli
+from orchestai_jax.config import LanguageModelConfig
+from orchestai_jax.language_model import export_hugging_face, initial_parameters
+from orchestai_jax.language_model.tokenizers import load_tokenizer, train_characters
+
+
+def cli(*arguments, **options):
+    return CliRunner().invoke(orchestai_jax.cli.build_app(), [*map(str, arguments)], **options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder in Hugging Face's layout with a character tokenizer."""
+    config = LanguageModelConfig(
+        vocab_size=26, hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, num_kv_heads=2,
+        max_positions=40, tied_embeddings=False, initializer_range=0.3,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("model")
+    export_hugging_face(folder, config, initial_parameters(config, 0), mode="online")
+    (folder / "tokenizer.json").write_text(train_characters("abcdefghijklmnopqrstuvwxyz").json)
+    return folder
+
+
+def test_tokenizers_are_trained(tmp_path):
+    (tmp_path / "a.txt").write_text("abcabc")
+    result = cli("lm", "tokenizer", tmp_path / "a.txt", "--kind", "char", "--out", tmp_path / "t.json")
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == f"{tmp_path / 't.json'}: 3 tokens"
+    assert load_tokenizer(tmp_path / "t.json").encode("cab").tolist() == [2, 0, 1]
+    assert cli("lm", "tokenizer", tmp_path / "a.txt", "--vocab-size", 9, "--out", tmp_path / "b.json").exit_code == 2
+
+
+def test_generation_streams_what_json_holds_whole(model):
+    given = ("lm", "generate", model, "--max-new-tokens", "12", "--temperature", "0.9", "--seed", "4")
+    streamed = cli(*given, "--prompt", "hello")
+    assert streamed.exit_code == 0, streamed.output
+    answer = json.loads(cli(*given, "--prompt", "-", "--json", input="hello").output)
+    assert streamed.output == answer["text"] + "\n"
+    assert (answer["num_tokens"], answer["finish_reason"], len(answer["text"])) == (12, "length", 12)
+    end = answer["text"][3:5]
+    stopped = json.loads(cli(*given, "--prompt", "hello", "--stop", end, "--json").output)
+    assert stopped["text"] == answer["text"][: answer["text"].index(end)]
+    assert stopped["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", ""], "the prompt is empty"),
+        (["--prompt", "héllo"], "does not know 'é' at character 1"),
+        (["--prompt", "a" * 41], "the prompt has 41 tokens, the model has 40 positions"),
+        (["--prompt", "a", "--temperature", "-1"], "temperature must be 0 or more"),
+        (["--prompt", "a", "--top-k", "0"], "top_k must be at least 1"),
+    ],
+)
+def test_wrong_use_is_told_in_a_line(model, arguments, message):
+    result = cli("lm", "generate", model, *arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_a_folder_without_a_model(tmp_path):
+    result = cli("lm", "generate", tmp_path, "--prompt", "a")
+    assert result.exit_code == 2
+    assert "no checkpoint of orchestai" in result.output
+
+
+def test_export_and_bench(model, tmp_path):
+    result = cli("lm", "export", model, tmp_path / "packed", "--mode", "offline")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "packed").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    result = cli("lm", "bench", tmp_path / "packed", "--prefill", "16", "--decode", "4", "--repeats", "2", "--json")
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.output.splitlines()[-1])
+    assert (len(speed["prefill_s"]), len(speed["decode_s"])) == (2, 2)
+    assert cli("lm", "bench").exit_code == 2
+    result = cli("lm", "bench", model, "--prefill", "41")
+    assert result.exit_code == 2
+    assert "must fit the model's 40 positions" in result.output
