@@ -171,15 +171,21 @@ def test_vmap_over_activations_weights_and_both(subject):
     rng = np.random.default_rng(5)
     x = np.stack([whole_activations(rng, 2, 66) for _ in range(3)])
     integers = subject.integers(rng, 3, 34, 66)
-    weight = subject.weight(integers)
+    scale = 2.0 ** rng.integers(-2, 3, (3, 34))  # powers of two: nothing is rounded
+    weight = subject.weight(integers, scale)
     np.testing.assert_array_equal(
         jax.jit(jax.vmap(subject))(jnp.asarray(x), weight),
-        np.stack([exact(a, w) for a, w in zip(x, integers, strict=True)]),
+        np.stack([exact(a, w) * s for a, w, s in zip(x, integers, scale, strict=True)]),
     )
     np.testing.assert_array_equal(
         jax.vmap(lambda w: jax.vmap(lambda a: subject(a, w))(jnp.asarray(x)))(weight),
-        np.stack([[exact(a, w) for a in x] for w in integers]),
+        np.stack([[exact(a, w) * s for a in x] for w, s in zip(integers, scale, strict=True)]),
     )
+    if subject.op == "ternary":  # one scale a matrix
+        np.testing.assert_array_equal(
+            jax.vmap(subject)(jnp.asarray(x), pack_ternary(integers, scale[:, 0])),
+            np.stack([exact(a, w) * s[0] for a, w, s in zip(x, integers, scale, strict=True)]),
+        )
 
 
 def test_leading_axes_and_scan_over_layers(subject):
