@@ -133,13 +133,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--initial", type=int, default=120, help="instructions that the first planner is trained on")
-    parser.add_argument("--pool", type=int, default=600, help="other instructions; those that can run are run")
+    parser.add_argument("--initial", type=int, default=240, help="instructions that the first planner is trained on")
+    parser.add_argument("--pool", type=int, default=1000, help="other instructions; those that can run are run")
     parser.add_argument("--held-out", type=int, default=250, help="instructions of clauses never trained on nor run")
     parser.add_argument("--rounds", type=int, default=2, help="turns of the circle; the last planner is the second one")
     parser.add_argument("--candidates", type=int, default=4, help="plans that are run for each instruction")
     parser.add_argument("--explore-workers", type=float, default=0.3, help="share of tasks given to other workers")
-    parser.add_argument("--steps", type=int, default=240, help="training steps of each planner, about")
+    parser.add_argument("--steps", type=int, default=300, help="training steps of each planner, about")
     parser.add_argument("--without-unjudged", action="store_true", help="leave the third planner out")
     parser.add_argument("--quick", action="store_true", help="a small version that proves nothing but that it runs")
     parser.add_argument("--workdir", type=pathlib.Path, default=ROOT / "runs" / "closed_circle")
@@ -300,7 +300,11 @@ def gather(
 ) -> dict[str, Any]:
     """Run instructions, each under the preference that it states; what the file has records of is kept."""
     settings = CollectionSettings(
-        candidates=options.candidates, explore_workers=options.explore_workers, seed=options.seed, max_concurrency=2
+        candidates=options.candidates,
+        until_accepted=True,
+        explore_workers=options.explore_workers,
+        seed=options.seed,
+        max_concurrency=2,
     )
     groups: dict[tuple[float, float, float], list[str]] = {}
     for sample in goals:

@@ -56,6 +56,8 @@ class CollectionSettings(BaseModel):
 
     candidates: int = Field(default=1, ge=1)
     """Plans that are run for each instruction: the planner's own, then its most probable others."""
+    until_accepted: bool = False
+    """Whether no further plan of an instruction is run once the judge accepted one wholly."""
     explore_workers: float = Field(default=0.0, ge=0, le=1)
     """Probability that a task is given to another worker that can do it than the planned one."""
     seed: int = Field(default=0, ge=0)
@@ -156,13 +158,16 @@ async def collect(
     for text in instructions:
         first.setdefault(_key(text), text)
     unique = list(first.values())
-    done = _recorded(records)
+    done, accepted = _recorded(records)
     told: list[Collected] = []
     passed_over = 0
     for text in unique:
         known = done.get(_key(text), set())
         if len(known & set(range(settings.candidates))) == settings.candidates:
             passed_over += settings.candidates
+            continue
+        if settings.until_accepted and _key(text) in accepted:
+            passed_over += len(known)
             continue
         plans = await _plans(text, planner, catalog, settings, preference, model, hybrid)
         for candidate, (plan, story) in enumerate(plans):
@@ -179,6 +184,8 @@ async def collect(
                 told.append(Collected(text, candidate, refused=ended))
             if on_run is not None:
                 on_run(told[-1])
+            if settings.until_accepted and isinstance(ended, RunRecord) and ended.accepted == 1:
+                break
     return _summary(len(unique), passed_over, told, time.perf_counter() - began)
 
 
@@ -186,10 +193,11 @@ def _key(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _recorded(path: str | pathlib.Path) -> dict[str, set[int]]:
-    """Instruction to the places of its plans that there are records of; a record of another command has the first."""
+def _recorded(path: str | pathlib.Path) -> tuple[dict[str, set[int]], set[str]]:
+    """Instruction to the places of its plans that there are records of (a record of another command has the first), and
+    the instructions of which a run was accepted."""
     if not record_files(path):
-        return {}
+        return {}, set()
     found, problems = read_records(path)
     for problem in problems:
         _LOG.warning("%s", problem)
@@ -198,7 +206,7 @@ def _recorded(path: str | pathlib.Path) -> dict[str, set[int]]:
         if record.status != "cancelled":
             place = record.planner.get("candidate", 0)
             done.setdefault(_key(record.instruction), set()).add(place if isinstance(place, int) else 0)
-    return done
+    return done, {_key(record.instruction) for record in found if record.accepted == 1}
 
 
 async def _plans(

@@ -192,6 +192,18 @@ def test_a_judge_sees_the_outputs_and_is_believed(gather, tmp_path):
         gather(["more"], judge=lambda record: 7.0)
 
 
+def test_no_further_plan_is_run_once_one_is_accepted(gather, tmp_path):
+    def judge(record):
+        return float(record.planner["candidate"] == 1)
+
+    settings = CollectionSettings(candidates=3, until_accepted=True)
+    assert gather(["one"], ManyPlans(), settings=settings, judge=judge).runs == 2
+    assert [record.accepted for record in recorded(tmp_path)] == [0.0, 1.0]
+    again = gather(["one"], ManyPlans(), settings=settings, judge=judge)
+    assert (again.runs, again.already_recorded) == (0, 2)
+    assert gather(["one"], ManyPlans(), settings=CollectionSettings(candidates=3), judge=judge).runs == 1
+
+
 def test_outputs_are_kept_when_asked_for(gather, tmp_path):
     gather(["one"], settings=CollectionSettings(keep_outputs=True))
     [record] = recorded(tmp_path)
