@@ -13,6 +13,7 @@ from orchestai_kernels.cpu import library
 from orchestai_kernels.cpu.config import CpuConfig
 from orchestai_kernels.dispatch import KernelMissingError, overridden
 from orchestai_kernels.int8_matmul import INT8_MATMUL, int8_matmul
+from orchestai_kernels.int8_matmul import shapes as int8_shapes
 from orchestai_kernels.shapes import NamedShape, TransformerSize
 from orchestai_kernels.ternary_matmul import TERNARY_MATMUL, GpuTiles, TpuTiles, ternary_matmul
 from orchestai_kernels.ternary_matmul.config import gpu_candidates, gpu_guess, tpu_candidates
@@ -162,3 +163,10 @@ def test_shapes_of_a_model():
     assert for_transformer(dataclasses.replace(size, ternary=False)) == {}
     for shape in shapes.values():
         jax.eval_shape(ternary_matmul, *shape.args)
+
+
+def test_shapes_of_heads():
+    for shape in int8_shapes.SHAPES.values():
+        x, weight = shape.args
+        y = jax.eval_shape(int8_matmul, *shape.args)
+        assert (y.shape, y.dtype) == ((x.shape[0], weight.shape[0]), x.dtype)
