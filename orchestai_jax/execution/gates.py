@@ -135,7 +135,7 @@ class Breaker:
     def failed(self) -> None:
         """The worker has failed."""
         self._failures += 1
-        if self._probing or self._failures >= self._policy.failures:
+        if self._failures >= self._policy.failures:  # also after a probe: only a success takes them back
             self._opened = asyncio.get_running_loop().time()
         self._probing = False
 

@@ -109,6 +109,12 @@ def make() -> types.SimpleNamespace:
     return types.SimpleNamespace(step=step, plan=plan, worker=fake, catalog=catalog_of)
 
 
+@pytest.fixture(scope="session")
+def jumping_loop() -> type[JumpingLoop]:
+    """A loop in which waiting takes no time."""
+    return JumpingLoop
+
+
 @pytest.fixture
 def perform(tmp_path):
     """Runs a workflow in a fresh root; a test that hangs is stopped by a time far above what any run needs."""

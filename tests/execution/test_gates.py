@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from orchestai_jax.execution import Gates, RunPolicies, execute
+from orchestai_jax.execution import BreakerPolicy, Gates, RunPolicies, execute
+from orchestai_jax.execution.gates import Breaker
 from orchestai_jax.workers import Output
 from orchestai_jax.workflow import WorkerLimits
 
@@ -120,3 +121,29 @@ def test_gates_cannot_be_shared_under_other_limits(make, tmp_path):
             await start(make, tmp_path, worker, gates, "b", policies=other)
 
     run_bounded(scenario)
+
+
+def test_a_breaker_lets_one_call_through_after_its_rest(jumping_loop):
+    async def scenario():
+        breaker = Breaker(BreakerPolicy(failures=2, rest_s=10.0))
+        breaker.failed()
+        assert breaker.rests_for() == 0.0
+        breaker.failed()
+        assert breaker.rests_for() == 10.0
+        await asyncio.sleep(10)
+        assert breaker.rests_for() == 0.0
+        breaker.begin()
+        assert breaker.rests_for() == 10.0  # the probe decides; nobody else calls meanwhile
+        breaker.gave_up()
+        assert breaker.rests_for() == 0.0  # it said nothing: the next is the probe
+        breaker.begin()
+        breaker.failed()
+        assert breaker.rests_for() == 10.0
+        await asyncio.sleep(10)
+        breaker.begin()
+        breaker.succeeded()
+        breaker.failed()
+        assert breaker.rests_for() == 0.0
+
+    with asyncio.Runner(loop_factory=jumping_loop) as runner:
+        runner.run(scenario())

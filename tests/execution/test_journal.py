@@ -90,6 +90,16 @@ def test_what_runs_is_in_the_journal_as_started(make, perform):
     assert perform(make.plan(make.step("t")), make.worker(work), journal=journal).status == "succeeded"
 
 
+def test_what_has_ended_runs_no_more_and_its_call_counts_once(make, perform, tmp_path):
+    async def work(task_type, arguments, context):
+        await asyncio.sleep(0.01)
+        return Output(values={"value": 1})
+
+    perform(make.plan(make.step("t")), make.worker(work), journal=tmp_path, run_id="r")
+    state = read_journal(tmp_path, "r")
+    assert (state.running, state.calls, state.over) == (set(), {"t": 1}, "succeeded")
+
+
 @pytest.fixture
 def broken_off(make, perform, tmp_path):
     """A run of six tasks in which `bad` fails and `stop` ends the run with an error of the listener's."""
@@ -199,6 +209,7 @@ def test_a_torn_last_line_is_cut_off(make, broken_off, cut):
     record = again("run-1", make.worker(), folder=broken_off)
     assert record.status == "succeeded"
     assert len(record.tasks[2].outputs) == 1  # the torn line counted for nothing
+    assert read_journal(broken_off, "run-1").over == "succeeded"  # and what came after it does not hang on to it
 
 
 @pytest.mark.parametrize(
@@ -320,10 +331,11 @@ def test_only_the_user_may_read_it(make, perform, tmp_path):
     assert (tmp_path / "j" / "r.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_resumed_run_sees_what_the_first_saw(make, perform, tmp_path):
+@pytest.mark.parametrize("text", ["plain", "\ud800"])  # a lone surrogate is written in another way
+def test_a_resumed_run_sees_what_the_first_saw(make, perform, tmp_path, text):
     given = {
         "nan": float("nan"),
-        "surrogate": "\ud800",
+        "maybe surrogate": text,
         "tuple": (1, (2,)),
         "keys": {1: "x"},
         "array": np.arange(3),
