@@ -10,7 +10,20 @@ import orchestai_jax
 from orchestai_jax.cli import doctor
 from orchestai_jax.cli.quickstart import RequestSet
 
-VERBS = ("quickstart", "doctor", "train", "workdir", "evaluate", "plan", "run", "runs", "workers", "data", "config")
+VERBS = (
+    "quickstart",
+    "doctor",
+    "train",
+    "workdir",
+    "evaluate",
+    "plan",
+    "run",
+    "runs",
+    "workers",
+    "data",
+    "kernels",
+    "config",
+)
 
 
 def test_help_names_every_verb_and_version_is_the_packages(command):

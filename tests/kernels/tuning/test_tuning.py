@@ -56,7 +56,8 @@ def test_a_record_holds_every_trial_and_decides(op, tmp_path):
     assert [timing.config for timing in small.timings] == [{"turns": 1}, {"turns": 3}, {"turns": 2000}]
     assert [len(timing.seconds) for timing in small.timings] == [3, 0, 3]
     assert small.timings[1].error == "NotImplementedError: not three"
-    assert small.ranked()[0].config == {"turns": 1}
+    medians = {timing.median_seconds: timing.config for timing in small.timings if timing.seconds}
+    assert small.ranked()[0].config == medians[min(medians)]
     assert small.jax_version == jax.__version__
     assert small.sources == {"loop": op.implementations["loop"].source_hash()}
     assert "gradient" in trained.example
@@ -66,7 +67,7 @@ def test_a_record_holds_every_trial_and_decides(op, tmp_path):
         "n8": small,
     }
     with overridden(records=tmp_path):
-        assert op.choose(jnp.ones((8, 8))).config == Turns(1)
+        assert op.choose(jnp.ones((8, 8))).config == Turns(**small.ranked()[0].config)
 
 
 def test_tuning_again_keeps_other_keys_that_still_hold_and_drops_the_rest(op, tmp_path):
