@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int32
 from orchestai_kernels.arrays import Int8Array, dequantize_int8, quantize_int8
 
 from orchestai_jax.config import LanguageModelConfig
-from orchestai_jax.nn.grouped_query_attention import grouped_attention
 
 CacheKind = Literal["float", "int8"]
 Stored = Float[Array, "batch kv_heads capacity head_dim"] | Int8Array
@@ -73,13 +72,31 @@ def write(stored: Stored, new: Float[Array, "batch time kv_heads head_dim"], at:
 
 
 def attend_cached(
-    queries: Float[Array, "batch 1 heads head_dim"], keys: Stored, values: Stored, cache: KeyValueCache
+    queries: Float[Array, "batch 1 heads head_dim"],
+    new_keys: Float[Array, "batch 1 kv_heads head_dim"],
+    new_values: Float[Array, "batch 1 kv_heads head_dim"],
+    cache: KeyValueCache,
+    layer: int,
 ) -> Float[Array, "batch 1 heads head_dim"]:
-    """Attend to a layer's slots from each row's start to `cache.length` itself, the slot of the newest token."""
-    if isinstance(keys, Int8Array) and isinstance(values, Int8Array):
-        keys, values = dequantize_int8(keys).astype(queries.dtype), dequantize_int8(values).astype(queries.dtype)
-    assert isinstance(keys, jax.Array)
-    assert isinstance(values, jax.Array)
+    """Attend to each row's tokens in a layer's slots, and to the newest, which is not in the cache yet.
+
+    The softmax is in float32, over both. The newest token counts as it is, in an int8 cache too.
+    """
+    keys, values = cache.keys[layer], cache.values[layer]
+    if isinstance(keys, Int8Array):
+        keys = dequantize_int8(keys).astype(queries.dtype)
+    if isinstance(values, Int8Array):
+        values = dequantize_int8(values).astype(queries.dtype)
+    batch, _, heads, head_dim = queries.shape
+    grouped = queries.reshape(batch, new_keys.shape[2], -1, head_dim)
+    # b: row, g: kv head, r: query head of its group, s: slot, d: head dimension
+    before = jnp.einsum("bgrd,bgsd->bgrs", grouped, keys, preferred_element_type=jnp.float32)
+    newest = jnp.einsum("bgrd,bgd->bgr", grouped, new_keys[:, 0], preferred_element_type=jnp.float32)
     slots = jnp.arange(cache.capacity)
-    visible = (slots[None] >= cache.start[:, None]) & (slots <= cache.length)[None]
-    return grouped_attention(queries, keys, values, visible[:, None])
+    visible = (slots[None] >= cache.start[:, None]) & (slots < cache.length)[None]  # [batch, slots]
+    before = jnp.where(visible[:, None, None], before, jnp.finfo(jnp.float32).min)
+    scores = jnp.concatenate([before, newest[..., None]], axis=-1) * head_dim**-0.5
+    weights = jax.nn.softmax(scores, axis=-1).astype(queries.dtype)
+    mixed = jnp.einsum("bgrs,bgsd->bgrd", weights[..., :-1], values)
+    mixed = mixed + weights[..., -1:] * new_values[:, 0, :, None]
+    return mixed.reshape(batch, 1, heads, head_dim)

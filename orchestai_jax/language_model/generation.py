@@ -192,9 +192,10 @@ def decode(
 
     def attend_of(layer: int) -> Attend:
         def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[object, object]]:
-            all_keys = write(cache.keys[layer], keys, cache.length)
-            all_values = write(cache.values[layer], values, cache.length)
-            return attend_cached(queries, all_keys, all_values, cache), (all_keys, all_values)
+            mixed = attend_cached(queries, keys, values, cache, layer)
+            # Written last, and read only in the next step: XLA then writes one slot and copies nothing.
+            grown = (write(cache.keys[layer], keys, cache.length), write(cache.values[layer], values, cache.length))
+            return mixed, grown
 
         return attend
 

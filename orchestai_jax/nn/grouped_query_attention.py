@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from orchestai_jax.config import LanguageModelConfig, QuantizationRule
 from orchestai_jax.nn.bit_linear import BitLinear
@@ -66,24 +64,3 @@ def bit_linear(
         initializer_range=config.initializer_range,
         rngs=rngs,
     )
-
-
-def grouped_attention(
-    queries: Float[Array, "batch time heads head_dim"],
-    keys: Float[Array, "batch kv_heads length head_dim"],
-    values: Float[Array, "batch kv_heads length head_dim"],
-    visible: Bool[Array, "#batch #time length"],
-) -> Float[Array, "batch time heads head_dim"]:
-    """softmax(q kᵀ / √head_dim) v, heads sharing keys in groups, the softmax in float32.
-
-    Keys and values are laid out [kv_heads, length, head_dim], as a cache is read fastest. A query that sees no key gets
-    the mean of all values, which nothing reads: only padding has such queries.
-    """
-    batch, time, heads, head_dim = queries.shape
-    grouped = queries.reshape(batch, time, keys.shape[1], heads // keys.shape[1], head_dim)
-    # b: row, t: query, g: kv head, r: query head of its group, s: key, d: head dimension
-    scores = jnp.einsum("btgrd,bgsd->bgrts", grouped, keys, preferred_element_type=jnp.float32) * head_dim**-0.5
-    scores = jnp.where(visible[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    mixed = jnp.einsum("bgrts,bgsd->btgrd", weights, values)
-    return mixed.reshape(batch, time, heads, head_dim).astype(queries.dtype)
