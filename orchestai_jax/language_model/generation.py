@@ -40,7 +40,7 @@ class Generated:
 class Generator:
     """Generates from a model; holds no state between calls but the compiled programs, which all generators share.
 
-    One program is compiled for each (batch, prompt bucket, capacity) and one for each (batch, capacity); other prompts,
+    One program is compiled for each (batch, prompt bucket, capacity) and two for each (batch, capacity); other prompts,
     seeds and sampling values compile nothing.
     """
 
@@ -179,7 +179,6 @@ def prefill(
     return chosen, cache
 
 
-@functools.partial(jax.jit, donate_argnames=("cache",))
 def decode(
     model: ServingModel,
     cache: KeyValueCache,
@@ -187,20 +186,39 @@ def decode(
     draws: Draws,
     step: Int32[Array, ""],
 ) -> tuple[Int32[Array, "batch"], KeyValueCache]:
-    """One step: the newest tokens go into the cache (which is donated), the next ones come out."""
+    """One step: the newest tokens go into the cache (which is donated), the next ones come out.
+
+    Two programs, one that reads the cache and one that writes a slot of it: in one, XLA would copy the whole cache.
+    """
+    chosen, new = next_tokens(model, cache, tokens, draws, step)
+    return chosen, append(cache, new)
+
+
+@jax.jit
+def next_tokens(
+    model: ServingModel,
+    cache: KeyValueCache,
+    tokens: Int32[Array, "batch"],
+    draws: Draws,
+    step: Int32[Array, ""],
+) -> tuple[Int32[Array, "batch"], list[tuple[Array, Array]]]:
+    """The tokens that follow the newest ones, and the newest ones' keys and values a layer."""
     positions = (cache.length - cache.start)[:, None]
 
     def attend_of(layer: int) -> Attend:
-        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[object, object]]:
-            mixed = attend_cached(queries, keys, values, cache, layer)
-            # Written last, and read only in the next step: XLA then writes one slot and copies nothing.
-            grown = (write(cache.keys[layer], keys, cache.length), write(cache.values[layer], values, cache.length))
-            return mixed, grown
+        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[Array, Array]]:
+            return attend_cached(queries, keys, values, cache, layer), (keys, values)
 
         return attend
 
     attends = [attend_of(i) for i in range(model.config.num_layers)]
-    x, kept = run_layers(model, embed(model, tokens[:, None]), positions, attends)
-    chosen = choose_tokens(head_logits(model, x[:, -1]), draws, step)
-    grown = KeyValueCache(tuple(k for k, _ in kept), tuple(v for _, v in kept), cache.start, cache.length + 1)
-    return chosen, grown
+    x, new = run_layers(model, embed(model, tokens[:, None]), positions, attends)
+    return choose_tokens(head_logits(model, x[:, -1]), draws, step), new
+
+
+@functools.partial(jax.jit, donate_argnames=("cache",))
+def append(cache: KeyValueCache, new: list[tuple[Array, Array]]) -> KeyValueCache:
+    """The cache (which is donated) with one more slot: keys and values [batch, 1, kv_heads, head_dim] of each layer."""
+    keys = tuple(write(stored, key, cache.length) for stored, (key, _) in zip(cache.keys, new, strict=True))
+    values = tuple(write(stored, value, cache.length) for stored, (_, value) in zip(cache.values, new, strict=True))
+    return KeyValueCache(keys, values, cache.start, cache.length + 1)

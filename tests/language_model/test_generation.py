@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.language_model import apply_model, initial_parameters
-from orchestai_jax.language_model.generation import Generator, decode, prefill
+from orchestai_jax.language_model.generation import Generator, append, decode, next_tokens, prefill
 from orchestai_jax.language_model.sampling import Sampling
 from orchestai_jax.language_model.serving_model import random_packed_model, serving_model
 from orchestai_jax.quantization import QuantizationRule
@@ -74,11 +74,12 @@ def test_options_keep_close_to_the_float_logits(small, options):
 
 def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):
     list(generator.stream([PROMPT], max_new_tokens=3, sampling=Sampling(1.0, seed=0)))
-    counts = prefill._cache_size(), decode._cache_size()
+    programs = (prefill, next_tokens, append)
+    counts = [program._cache_size() for program in programs]
     for seed, prompt in enumerate([[1, 2], list(range(16)), [0]]):
         sampling = Sampling(0.5 + seed, seed=seed)
         list(generator.stream([prompt], max_new_tokens=3 + seed, sampling=sampling))
-    assert (prefill._cache_size(), decode._cache_size()) == counts
+    assert [program._cache_size() for program in programs] == counts
 
 
 def test_seeds_decide_the_draws(generator):
