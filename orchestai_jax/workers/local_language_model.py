@@ -202,26 +202,27 @@ class _Served:
     """A loaded model, its tokenizer, and how it answers."""
 
     def __init__(self, connection: LanguageModelConnection) -> None:
-        from orchestai_jax.language_model import generation, sampling, saved, serving_model
+        from orchestai_jax.language_model.generation import Generator
+        from orchestai_jax.language_model.sampling import Sampling
+        from orchestai_jax.language_model.saved import load_language_model
+        from orchestai_jax.language_model.serving_model import serving_model
         from orchestai_jax.language_model.tokenizers import CharacterTokenizer
 
         self._connection = connection
         try:
-            loaded = saved.load_language_model(connection.model)
+            loaded = load_language_model(connection.model)
             if loaded.tokenizer is None:
                 raise ValueError("the folder holds no tokenizer.json")
             if isinstance(loaded.tokenizer, CharacterTokenizer):
                 raise ValueError(_CHARACTERS)
-            model = serving_model.serving_model(loaded.config, loaded.parameters, head=connection.head)
-            self._sampling = sampling.Sampling(
-                connection.temperature, connection.top_k, connection.top_p, connection.seed
-            )
+            model = serving_model(loaded.config, loaded.parameters, head=connection.head)
+            self._sampling = Sampling(connection.temperature, connection.top_k, connection.top_p, connection.seed)
         except (ValueError, OSError, json.JSONDecodeError) as error:
             line = " ".join(str(error).split())[:300]
             raise WorkerError(f"the language model {connection.model} cannot be loaded: {line}") from error
         self._tokenizer = loaded.tokenizer
         self._positions = loaded.config.max_positions
-        self._generator = generation.Generator(model, cache=connection.cache)
+        self._generator = Generator(model, cache=connection.cache)
         self._stops = frozenset(loaded.stop_tokens)
 
     def encode(self, text: str, limit: int) -> Sequence[int]:

@@ -16,6 +16,7 @@ import mcp
 from mcp.client.streamable_http import streamable_http_client
 
 from orchestai_jax.config import redact
+from orchestai_jax.workers.plain_http import leaks_key
 from orchestai_jax.workers.worker import WorkerError
 from orchestai_jax.workflow.connections import McpConnection
 
@@ -46,6 +47,8 @@ class McpServer:
         for name in (*self.connection.env, *((self.connection.key_env,) if self.connection.key_env else ())):
             if not os.environ.get(name):
                 return f"the environment variable {name}, which the MCP server {self.name} wants, is not set"
+        if self.connection.key_env and self.connection.url and leaks_key(self.connection.url):
+            return f"{self.connection.url} would get the key of {self.connection.key_env} unencrypted; use https"
         return None
 
     async def tools(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import openai
 
 from orchestai_jax.config import redact
 from orchestai_jax.config.redaction import MASK
+from orchestai_jax.workers.plain_http import leaks_key
 from orchestai_jax.workers.retry_after import exhausted_until, retry_after
 from orchestai_jax.workers.worker import WorkerError
 from orchestai_jax.workflow.connections import OpenAIConnection
@@ -30,7 +31,7 @@ def key_of(connection: OpenAIConnection) -> str | None:
         )
     if any(ord(character) < 33 or ord(character) > 126 for character in key):
         raise WorkerError(f"the value of {connection.key_env} holds blanks or letters that no key has")
-    if connection.base_url.startswith("http:") and not connection.allow_plain_http and not _is_here(connection):
+    if not connection.allow_plain_http and leaks_key(connection.base_url):
         raise WorkerError(
             f"{connection.base_url} would get the key of {connection.key_env} unencrypted; use https, or write "
             "allow_plain_http: true"
@@ -84,9 +85,3 @@ def _of_status(error: openai.APIStatusError, connection: OpenAIConnection, where
     if status == 429 and wait is None:
         wait = exhausted_until(headers)
     return WorkerError(f"{where} answered {status}: {said}", retryable=busy, retry_after_s=wait if busy else None)
-
-
-def _is_here(connection: OpenAIConnection) -> bool:
-    host = connection.base_url.partition("://")[2].partition("/")[0].rpartition(":")
-    name = host[0] or host[2]
-    return name == "localhost" or name.startswith("127.") or name == "[::1]"
