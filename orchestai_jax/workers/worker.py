@@ -16,12 +16,24 @@ class WorkerError(RuntimeError):
     Attributes:
         retryable: the same call may well succeed later: the service was busy, unreachable, or broke off its answer.
         retry_after_s: seconds that the service asked to be left alone for, None where it asked for nothing.
+        cost: US dollars that the failed call has cost all the same: an answer that was billed and could not be used.
+        tokens: tokens of language models that it has used.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, retry_after_s: float | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        cost: float = 0.0,
+        tokens: int = 0,
+    ):
         super().__init__(message)
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.cost = cost
+        self.tokens = tokens
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
