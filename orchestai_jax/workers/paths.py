@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestai_jax.workers.worker import WorkerContext, WorkerError
@@ -23,7 +23,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     Symbolic links are followed and must stay inside too.
 
     Raises:
-        WorkerError: the name is empty, leaves the root, or is not an existing regular file.
+        WorkerError: the name is empty, leaves the root, is hidden or a journal, or is not an existing regular file.
     """
     path = locate(root, name)
     if path is None:
@@ -39,8 +39,11 @@ def resolve_inside(root: Path, name: str) -> Path:
 def locate(root: Path, name: str) -> Path | None:
     """The real path of `name` inside `root`, None where nothing of that name exists.
 
+    Hidden files (`.env`, `.git/config`) and the journals of runs are not for tools: what a plan names comes from
+    instructions and from what models say, and these hold keys and the data of other runs.
+
     Raises:
-        WorkerError: the name is empty or not a path, or leads out of the root.
+        WorkerError: the name is empty or not a path, leads out of the root, or to a hidden file or a journal.
     """
     if not name.strip():
         raise WorkerError("an empty file name was given; give a path relative to the root folder")
@@ -54,7 +57,14 @@ def locate(root: Path, name: str) -> Path | None:
         raise WorkerError(f"{_short(name)} is not a usable path ({error})") from error
     if not path.is_relative_to(real_root):
         raise WorkerError(f"{_short(name)} leads out of the root folder; tools stay inside it")
-    return path if exists else None
+    if not exists:
+        return None
+    parts = path.relative_to(real_root).parts
+    if _hidden(parts):
+        raise WorkerError(f"{_short(name)} is hidden (a name that begins with a dot); tools do not read such files")
+    if parts[-2:-1] == ("journals",) and path.suffix == ".jsonl":
+        raise WorkerError(f"{_short(name)} is the journal of a run; tools do not read those")
+    return path
 
 
 def relative_name(root: Path, path: Path) -> str:
@@ -84,12 +94,14 @@ def write_output(
     `wanted` is asked before the move: where it says no (the task was cancelled meanwhile) nothing appears.
 
     Raises:
-        WorkerError: the output folder is outside the root, or cannot be written.
+        WorkerError: the output folder is outside the root, hidden, or cannot be written.
     """
     root = context.root.resolve()
     folder = (root / context.output_folder).resolve()
     if not folder.is_relative_to(root):
         raise WorkerError(f"the output folder {str(context.output_folder)!r} is outside the root folder")
+    if _hidden(folder.relative_to(root).parts):
+        raise WorkerError(f"the output folder {str(context.output_folder)!r} is hidden; no task could read its files")
     target = folder / name
     temporary = folder / f".{uuid.uuid4().hex}.part{target.suffix}"
     try:
@@ -103,6 +115,10 @@ def write_output(
     finally:
         temporary.unlink(missing_ok=True)
     return target.relative_to(root).as_posix()
+
+
+def _hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith(".") for part in parts)
 
 
 def _short(name: str) -> str:

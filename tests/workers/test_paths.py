@@ -54,6 +54,35 @@ def test_everything_else_is_refused_by_name(root, name, message):
         resolve_inside(root, name)
 
 
+@pytest.mark.parametrize(
+    "name", [".env", ".env.local", "sub/.env", ".git/config", "harmless.txt", "runs/journals/r1.jsonl", "sub/../.env"]
+)
+def test_hidden_files_and_journals_are_refused(root, name):
+    for hidden in (".env", ".env.local", "sub/.env", ".git/config", "runs/journals/r1.jsonl"):
+        (root / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (root / hidden).write_text("KEY=abc")
+    (root / "harmless.txt").symlink_to(root / ".env")
+    with pytest.raises(WorkerError, match=r"hidden|journal"):
+        resolve_inside(root, name)
+
+
+def test_what_is_hidden_is_told_from_what_only_looks_like_it(tmp_path):
+    root = tmp_path / ".hidden_root"  # where the root lies does not matter
+    for name in ("a.env", "journals/list.txt", "journals.jsonl", "shown/b.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+        assert resolve_inside(root, name) == root / name
+    (root / ".link.txt").symlink_to(root / "a.env")  # what the name leads to counts
+    assert resolve_inside(root, ".link.txt") == root / "a.env"
+    with pytest.raises(WorkerError, match="file not found"):
+        resolve_inside(root, "journals/none.txt")
+
+
+def test_outputs_are_not_hidden_from_the_tasks_that_read_them(tmp_path):
+    with pytest.raises(WorkerError, match=r"the output folder '.*\.out' is hidden"):
+        write_output(WorkerContext(tmp_path, tmp_path / ".out", "t"), "a.txt", lambda path: path.write_text("x"))
+
+
 @settings(max_examples=50, deadline=None)
 @given(task_id=st.text(min_size=1, max_size=300), other=st.text(min_size=1, max_size=300))
 def test_any_task_id_makes_a_file_name_and_no_two_share_one(task_id, other):
