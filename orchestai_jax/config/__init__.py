@@ -20,7 +20,7 @@ from orchestai_jax.config.load import (
 )
 from orchestai_jax.config.logging_setup import set_up_logging
 from orchestai_jax.config.preference import Preference
-from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact
+from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact, register_secret_names
 from orchestai_jax.config.run_config import (
     DataConfig,
     DecodingConfig,
@@ -71,5 +71,6 @@ __all__ = [
     "parse_config",
     "parse_run_config",
     "redact",
+    "register_secret_names",
     "set_up_logging",
 ]

@@ -1,20 +1,34 @@
-"""Secrets never reach a log: the values of environment variables whose names look like secrets are masked."""
+"""Secrets never reach a log: the values of environment variables that hold them are masked.
+
+Those are the variables whose names look like secrets, and those that a catalog names as keys, whatever they are called.
+"""
 
 import logging
 import os
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MASK = "***"
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?(?=_|\Z)", re.IGNORECASE)
 _HARMLESS = re.compile(r"true|false|none|null|yes|no|on|off|\d{1,5}\Z", re.IGNORECASE)
 _SHORTEST = 4
+_SETTING = re.compile(r"(PATH|HOME|USER|LOGNAME|SHELL|TERM|PWD|TMPDIR|TZ|LANG|LANGUAGE|LC_[A-Z]+)\Z")
+"""Variables of the system, whose values stand in paths and texts everywhere."""
+_REGISTERED: set[str] = set()
 
 
 def looks_secret(name: str) -> bool:
     """Whether an environment variable's name says that its value is a secret (`HF_TOKEN`, `OPENAI_API_KEY`, …)."""
     return _SECRET_NAME.search(name) is not None
+
+
+def register_secret_names(names: Iterable[str]) -> None:
+    """Mask the values of these variables too, from now on and in the whole process.
+
+    For variables that hold keys though their names do not say so; settings of the system such as PATH are left out.
+    """
+    _REGISTERED.update(name for name in names if not _SETTING.match(name))
 
 
 def secret_values(env: Mapping[str, str] | None = None) -> list[str]:
@@ -26,7 +40,9 @@ def secret_values(env: Mapping[str, str] | None = None) -> list[str]:
     values = {
         value.strip()
         for name, value in env.items()
-        if looks_secret(name) and len(value.strip()) >= _SHORTEST and not _HARMLESS.fullmatch(value.strip())
+        if (name in _REGISTERED or looks_secret(name))
+        and len(value.strip()) >= _SHORTEST
+        and not _HARMLESS.fullmatch(value.strip())
     }
     return sorted(values, key=lambda value: (-len(value), value))
 

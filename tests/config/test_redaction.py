@@ -3,7 +3,16 @@ import logging
 
 import pytest
 
-from orchestai_jax.config import ConfigError, RedactingFilter, load_env_file, looks_secret, redact, set_up_logging
+from orchestai_jax.config import (
+    ConfigError,
+    RedactingFilter,
+    load_env_file,
+    looks_secret,
+    redact,
+    redaction,
+    register_secret_names,
+    set_up_logging,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,22 @@ def test_names_of_others(name):
 def test_longest_secret_first_and_harmless_values_stay():
     env = {"A_KEY": "abcd", "B_KEY": "abcdef", "MAX_TOKENS": "512", "USE_TOKEN": "true", "C_KEY": "xy"}
     assert redact("abcdef abcd 512 true xy", env) == "*** *** 512 true xy"
+
+
+@pytest.fixture
+def unregistered():
+    """Names that a test registers are forgotten after it."""
+    before = set(redaction._REGISTERED)
+    yield
+    redaction._REGISTERED.clear()
+    redaction._REGISTERED.update(before)
+
+
+def test_a_name_that_does_not_look_secret_is_masked_once_it_is_registered(unregistered):
+    env = {"LLM_AUTH": "hunter2hunter2", "LANG": "en_US.UTF-8", "LC_TIME": "de_DE.UTF-8"}
+    assert redact("hunter2hunter2 en_US.UTF-8", env) == "hunter2hunter2 en_US.UTF-8"
+    register_secret_names(["LLM_AUTH", "LANG", "LC_TIME"])
+    assert redact("hunter2hunter2 en_US.UTF-8 de_DE.UTF-8", env) == "*** en_US.UTF-8 de_DE.UTF-8"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from orchestai_jax.config import redact
 from orchestai_jax.workers import (
     Output,
     Worker,
@@ -221,3 +222,21 @@ def test_packages_that_bring_no_workers_are_named(install):
     install(other=breaks)
     assert "no installed package has the entry point 'theirs'" in str(fault_of(open_workers(EVERY_KIND)["theirs"]))
     assert "installed: other" in str(fault_of(open_workers(EVERY_KIND)["theirs"]))
+
+
+def test_keys_of_opened_workers_are_masked_whatever_their_variables_are_called(monkeypatch):
+    monkeypatch.setenv("LLM_AUTH_OF_TEST", "hunter2hunter2")
+    monkeypatch.setenv("DATABASE_OF_TEST", "postgres://me:pw@host")
+    monkeypatch.setenv("BEARER_OF_TEST", "abcdef-123456")
+    text = "hunter2hunter2 postgres://me:pw@host abcdef-123456"
+    assert redact(text) == text
+    server = McpConnection(command=("python",), env=("DATABASE_OF_TEST",))
+    remote = McpConnection(url="https://example.org/mcp", key_env="BEARER_OF_TEST")
+    open_workers(
+        catalog(
+            gpt(key_env="LLM_AUTH_OF_TEST"),
+            WorkerSpec(id="tool", task_types=("translate_text",), connection=server),
+            WorkerSpec(id="remote", task_types=("translate_text",), connection=remote),
+        )
+    )
+    assert redact(text) == "*** *** ***"

@@ -15,7 +15,7 @@ import httpx2
 import mcp
 from mcp.client.streamable_http import streamable_http_client
 
-from orchestai_jax.config import redact
+from orchestai_jax.config import redact, register_secret_names
 from orchestai_jax.workers.plain_http import leaks_key
 from orchestai_jax.workers.worker import WorkerError
 from orchestai_jax.workflow.connections import McpConnection
@@ -33,6 +33,7 @@ class McpServer:
 
     def __init__(self, connection: McpConnection) -> None:
         self.connection = connection
+        register_secret_names(self._variables)
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = weakref.WeakKeyDictionary()
 
     @property
@@ -40,11 +41,15 @@ class McpServer:
         """The server in words: its address, or the program that it is."""
         return self.connection.url or " ".join(self.connection.command)
 
+    @property
+    def _variables(self) -> tuple[str, ...]:
+        return (*self.connection.env, *((self.connection.key_env,) if self.connection.key_env else ()))
+
     def fault(self) -> str | None:
         """What can be seen to be missing without starting it; None where nothing is."""
         if self.connection.command and shutil.which(self.connection.command[0]) is None:
             return f"the program {self.connection.command[0]!r} of the MCP server is not here; install it"
-        for name in (*self.connection.env, *((self.connection.key_env,) if self.connection.key_env else ())):
+        for name in self._variables:
             if not os.environ.get(name):
                 return f"the environment variable {name}, which the MCP server {self.name} wants, is not set"
         if self.connection.key_env and self.connection.url and leaks_key(self.connection.url):

@@ -12,6 +12,7 @@ from typing import Any
 
 import openai
 
+from orchestai_jax.config import register_secret_names
 from orchestai_jax.workers.openai_compatible.errors import headers_of, key_of, worker_error
 from orchestai_jax.workers.openai_compatible.pacing import RateGate
 from orchestai_jax.workers.retry_after import exhausted_until, retry_after
@@ -60,6 +61,7 @@ class ChatClient:
 
     def __init__(self, connection: OpenAIConnection) -> None:
         self.connection = connection
+        register_secret_names([connection.key_env] if connection.key_env else [])
         self._gate = RateGate(connection.max_wait_s)
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = (
             weakref.WeakKeyDictionary()
