@@ -115,8 +115,6 @@ def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKin
     if sorted({rule.weights for rule in rules.values()}) != ["ternary"] or len(rules) < 4:
         raise ValueError("random_packed_model is for models whose every projection is ternary")
     rng = np.random.default_rng(seed)
-    bytes_of_codes = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3)
-                               for d in range(3)], np.uint8)  # fmt: skip
     layers = []
     for _ in range(config.num_layers):
         layer: Parameters = {}
@@ -130,7 +128,7 @@ def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKin
             rows, columns = shape.shape[1:]
             if rows % 32 or columns % 64:
                 raise ValueError(f"{name}: rows must be a multiple of 32 and columns of 64, got {rows} and {columns}")
-            codes = bytes_of_codes[rng.integers(0, 81, (rows // 32, columns // 4, 32), np.uint8)]
+            codes = _random_codes(rng, (rows // 32, columns // 4, 32))
             scale = jnp.full((rows,), columns**-0.5, jnp.float32)
             layer[short] = TernaryArray(jnp.asarray(codes), scale, (rows, columns), 0)
         layers.append(layer)
@@ -144,6 +142,16 @@ def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKin
 
     norm = jnp.ones((config.hidden_size,), jnp.float32)
     return ServingModel(table(), tuple(layers), norm, None if config.tied_embeddings else table(), config)
+
+
+def _random_codes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Bytes of four codes 0, 1 or 2, without temporaries wider than a byte."""
+    digits = rng.integers(0, 81, shape, np.uint8)
+    codes = digits % 3
+    for shift in (2, 4, 6):
+        digits //= 3
+        codes |= digits % 3 << shift
+    return codes
 
 
 def embed(model: ServingModel, tokens: Int[Array, "batch time"]) -> Float[Array, "batch time hidden"]:
