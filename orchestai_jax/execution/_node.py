@@ -120,12 +120,12 @@ class Node:
     """One task in a run."""
 
     __slots__ = (
-        "attempt_offset",
         "attempts",
         "begun",
         "dependents",
         "door",
         "duration_s",
+        "earlier",
         "error",
         "expected_cost",
         "holds",
@@ -166,8 +166,8 @@ class Node:
         self.started_s = self.duration_s = 0.0
         self.attempts: Sequence[Attempt] = ()
         """The calls that failed, and the one that ended it where some failed before."""
-        self.attempt_offset = 0
-        """Calls of before the run was resumed."""
+        self.earlier: Sequence[Attempt] = ()
+        """The calls that failed before the run was resumed."""
         self.status: TaskStatus | None = None
         """Written once."""
         self.output: Output | None = None
@@ -198,7 +198,7 @@ class Node:
     def task_run(self) -> TaskRun:
         """How it ended; it has."""
         if self.run is None:
-            output, attempts = self.output, tuple(self.attempts)
+            output, attempts = self.output, (*self.earlier, *self.attempts)
             cost, tokens = (0.0, 0) if output is None else (output.cost, output.tokens)
             if attempts:
                 cost += sum(a.cost for a in attempts if a.error is not None)

@@ -20,9 +20,9 @@ from orchestai_jax.execution._collector import without_collector
 from orchestai_jax.execution._node import Door, Doors, Node, make_nodes, rank
 from orchestai_jax.execution._places import Places
 from orchestai_jax.execution._spending import Spending
-from orchestai_jax.execution.attempts import carry_out, leave_behind, note, within
+from orchestai_jax.execution.attempts import being_cancelled, carry_out, leave_behind, note, within
 from orchestai_jax.execution.events import Event, EventKind
-from orchestai_jax.execution.failures import CallFailed, one_line
+from orchestai_jax.execution.failures import CallFailed, masked_traceback, one_line
 from orchestai_jax.execution.gates import NO_LIMIT
 from orchestai_jax.execution.journal import Journal
 from orchestai_jax.execution.order import RunOrder
@@ -30,7 +30,7 @@ from orchestai_jax.execution.ranking import other_workers
 from orchestai_jax.execution.tracing import Tracer
 from orchestai_jax.execution.values import BadValueError, check_output, declared_use
 from orchestai_jax.workers import Output, WorkerContext
-from orchestai_jax.workflow import TaskRun
+from orchestai_jax.workflow import Attempt, TaskRun
 from orchestai_jax.workflow.record import TaskStatus
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Run:
         )
         self._running: dict[Node, asyncio.Task[None]] = {}
         self._begun: list[Node] = []
+        self._failed_calls: list[tuple[Node, Attempt]] = []
         self._settled: list[Node] = []
         self._left = len(self._nodes)
         self._late: str | None = None
@@ -139,9 +140,10 @@ class Run:
     def _take_in_what_is_finished(self) -> None:
         """Of a resumption: the tasks whose outputs are in the journal count as done."""
         for node in self._nodes:
-            node.attempt_offset = self._order.calls.get(node.task.id, 0)
             run = self._order.finished.get(node.task.id)
             if run is None:
+                node.earlier = self._order.failed_calls.get(node.task.id, ())
+                self._spending.spent(sum(attempt.cost for attempt in node.earlier))
                 continue
             node.status, node.launched, node.begun, node.run = run.status, True, True, run
             node.output = Output(run.outputs, run.cost, run.tokens)
@@ -243,13 +245,15 @@ class Run:
             if node.door.plain:
                 try:
                     output = await self.call(node)
-                except Exception as error:  # noqa: BLE001 - any error of a worker ends its task, never the run
-                    failure = CallFailed.of(error)
-                    if failure.kind == "crash":
-                        _log.warning("worker %s broke on task %s", node.door.worker_id, node.task.id, exc_info=True)
+                except CallFailed as error:
+                    failure = error
                     note(self, node, node.started_s, failure)
+                    if being_cancelled():
+                        raise asyncio.CancelledError from failure
                     self.release(node)
                 else:
+                    if node.earlier:
+                        note(self, node, node.started_s, output)
                     self._settle(node, "succeeded", output=output)
                     return
             output = await carry_out(self, node, failure)
@@ -274,7 +278,7 @@ class Run:
         """Call the node's worker once, within its time limit, and check its output.
 
         Raises:
-            Exception: whatever the worker raised; CallFailed for a call that took too long or gave a bad output.
+            CallFailed: the worker raised an error, took too long or gave a bad output; what it cost is charged.
         """
         order, door = self._order, node.door
         context = WorkerContext(
@@ -283,7 +287,7 @@ class Run:
             node.task.id,
             None if self._on_event is None else functools.partial(self._tell_chunk, node),
             f"{order.run_id}/{node.task.id}",
-            node.attempt_offset + len(node.attempts) + 1,
+            len(node.earlier) + len(node.attempts) + 1,
         )
         try:
             work = door.worker.run(node.task_type, dict(node.values), context)
@@ -292,10 +296,16 @@ class Run:
             else:
                 output = await within(door.timeout_s, order.policies.grace_s, door.worker_id, work)
         except asyncio.CancelledError:
-            if _being_cancelled():
+            if being_cancelled():
                 raise
             # Passed on, this would end the task without a state, and its dependents would wait for ever.
             raise CallFailed("worker", f"worker {door.worker_id} cancelled its own work") from None
+        except Exception as error:  # noqa: BLE001 - any error of a worker ends its task, never the run
+            failure = CallFailed.of(error)
+            if failure.kind == "crash":
+                _log.warning("worker %s broke on task %s: %s", door.worker_id, node.task.id, masked_traceback(error))
+            self._spending.spent(failure.cost)
+            raise failure from (None if failure is error else error)
         try:
             checked = check_output(output, node.task_type, order.root)
         except BadValueError as error:
@@ -312,6 +322,11 @@ class Run:
     def release(self, node: Node) -> None:
         """Give both back."""
         self._places.release(node)
+
+    def write_down(self, node: Node, failed: Attempt) -> None:
+        """Keep a call that failed: a resumption counts it, and what it cost."""
+        self._failed_calls.append((node, failed))
+        self._commit_soon()
 
     def other_doors(self, node: Node) -> Sequence[Door]:
         """The other workers that may take the task over, best first."""
@@ -367,11 +382,11 @@ class Run:
     def _commit(self, *, at_the_end: bool = False) -> None:
         """Journal what has begun and ended, then make it known."""
         self._will_commit = False
-        begun, settled = self._begun, self._settled
-        self._begun, self._settled = [], []
+        begun, failed, settled = self._begun, self._failed_calls, self._settled
+        self._begun, self._failed_calls, self._settled = [], [], []
         try:
             if self._journal is not None:
-                self._write_down(self._journal, begun, settled)
+                self._write_down(self._journal, begun, failed, settled)
             for node in settled:
                 self._publish(node)
         except Exception as error:
@@ -385,11 +400,18 @@ class Run:
         elif settled:
             self._places.admit()
 
-    def _write_down(self, journal: Journal, begun: list[Node], settled: list[Node]) -> None:
+    def _write_down(
+        self, journal: Journal, begun: list[Node], failed: list[tuple[Node, Attempt]], settled: list[Node]
+    ) -> None:
         entries: list[dict[str, Any]] = [
             {"started": {"task": node.task.id, "worker": node.door.worker_id, "at_s": node.started_s}}
             for node in begun
             if node.status is None
+        ]
+        entries += [
+            {"called": {"task": node.task.id, "attempt": attempt.__dict__}}
+            for node, attempt in failed
+            if node.status is None  # else the task's end says it
         ]
         entries += [{"ended": node.task_run().__dict__} for node in settled]  # as it is: `model_dump` takes far longer
         if not entries:
@@ -424,9 +446,3 @@ class Run:
             if dependent.status is None:
                 self._settle(dependent, "skipped", error=cause)
                 todo.extend(dependent.dependents)
-
-
-def _being_cancelled() -> bool:
-    """Whether somebody asked the current asyncio task to stop."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

@@ -14,7 +14,8 @@ import tenacity
 
 from orchestai_jax.execution._node import Door, Node
 from orchestai_jax.execution.events import EventKind
-from orchestai_jax.execution.failures import CallFailed
+from orchestai_jax.execution.failures import CallFailed, masked_traceback
+from orchestai_jax.execution.values import declared_use
 from orchestai_jax.workers import Output
 from orchestai_jax.workflow import Attempt
 
@@ -45,6 +46,10 @@ class Host(Protocol):
 
     def call(self, node: Node) -> Awaitable[Output]:
         """Call the node's worker once and check its output."""
+        ...
+
+    def write_down(self, node: Node, failed: Attempt) -> None:
+        """Keep a call that failed."""
         ...
 
     def other_doors(self, node: Node) -> Sequence[Door]:
@@ -168,21 +173,20 @@ async def call_once(host: Host, node: Node) -> Output:
             if gate.breaker is not None:
                 gate.breaker.gave_up()
             raise
-        except Exception as error:
-            failure = CallFailed.of(error)
-            if failure.kind == "crash":
-                _log.warning("worker %s broke on task %s", door.worker_id, node.task.id, exc_info=True)
+        except CallFailed as failure:
             note(host, node, started, failure)
             if gate.breaker is not None and failure.kind in ("transient", "timeout", "crash"):
                 gate.breaker.failed()
             elif gate.breaker is not None:
                 gate.breaker.succeeded()
-            raise failure from error
+            if being_cancelled():  # the run is being stopped: nobody calls again
+                raise asyncio.CancelledError from failure
+            raise
         if gate.breaker is not None:
             gate.breaker.succeeded()
         if gate.rate is not None:
             gate.rate.settle(output.tokens)
-        if node.attempts:
+        if node.attempts or node.earlier:
             note(host, node, started, output)
         return output
     finally:
@@ -200,13 +204,22 @@ def note(host: Host, node: Node, started: float, how: CallFailed | Output) -> No
         error=str(how) if isinstance(how, CallFailed) else None,
     )
     node.attempts = (*node.attempts, attempt)
+    if attempt.error is not None:
+        host.write_down(node, attempt)
+
+
+def being_cancelled() -> bool:
+    """Whether somebody asked the current asyncio task to stop."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
 
 
 async def within(seconds: float, grace_s: float, worker_id: str, work: Awaitable[Any]) -> Any:
     """The result of a worker's work within a time limit.
 
     It runs in an asyncio task of its own, so that work that does not stop when it is told to is left behind after
-    `grace_s` and holds nobody up.
+    `grace_s` and holds nobody up. When the caller is cancelled, a result that comes all the same is his, as it would be
+    without a limit; what comes after the limit is no result, but what it cost is said.
 
     Raises:
         CallFailed: it took longer (kind `timeout`).
@@ -215,17 +228,29 @@ async def within(seconds: float, grace_s: float, worker_id: str, work: Awaitable
     call = asyncio.ensure_future(work)
     try:
         await asyncio.wait({call}, timeout=seconds)
-        if call.done():
+    except asyncio.CancelledError:
+        await _stop(call, grace_s, worker_id)
+        if call.done() and not call.cancelled():
             return call.result()
+        raise
+    if call.done():
+        return call.result()
+    await _stop(call, grace_s, worker_id)
+    cost, tokens = (0.0, 0) if not call.done() or call.cancelled() else declared_use(call.exception() or call.result())
+    message = f"worker {worker_id} took longer than its limit of {seconds:g} s"
+    raise CallFailed("timeout", message, cost=cost, tokens=tokens)
+
+
+async def _stop(call: asyncio.Future[Any], grace_s: float, worker_id: str) -> None:
+    """Tell a call to stop and wait until it has; one that does not is left behind."""
+    call.cancel()
+    try:
+        await asyncio.wait({call}, timeout=grace_s)
     finally:
         if not call.done():
-            call.cancel()
-            await asyncio.wait({call}, timeout=grace_s)
-            if not call.done():
-                leave_behind(worker_id, call)
-            elif not call.cancelled() and call.exception() is not None:
-                _log.debug("worker %s broke when it was told to stop", worker_id, exc_info=call.exception())
-    raise CallFailed("timeout", f"worker {worker_id} took longer than its limit of {seconds:g} s")
+            leave_behind(worker_id, call)
+        elif not call.cancelled() and (error := call.exception()) is not None:
+            _log.debug("worker %s broke when it was told to stop: %s", worker_id, masked_traceback(error))
 
 
 def leave_behind(worker_id: str, call: asyncio.Future[Any]) -> None:

@@ -175,7 +175,7 @@ def _order_of(state: JournalState, workers: Mapping[str, Worker], gates: Gates |
         preference=None if weights is None else Preference(success=weights[0], cost=weights[1], latency=weights[2]),
         gates=gates,
         finished=state.finished,
-        calls=state.calls,
+        failed_calls=state.failed_calls,
         clock_s=state.clock_s,
         resumed=state.resumed + 1,
     )

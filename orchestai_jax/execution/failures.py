@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+
 from orchestai_jax.config import redact
 from orchestai_jax.execution.policies import FailureKind
-from orchestai_jax.execution.values import BadValueError
+from orchestai_jax.execution.values import BadValueError, declared_use
 from orchestai_jax.workers import WorkerError
 
 
@@ -32,11 +34,17 @@ class CallFailed(Exception):  # noqa: N818 - it says what happened, and never le
             return error
         if isinstance(error, WorkerError):
             kind: FailureKind = "transient" if error.retryable else "worker"
-            return cls(kind, one_line(str(error)), retry_after_s=error.retry_after_s)
+            cost, tokens = declared_use(error)
+            return cls(kind, one_line(str(error)), retry_after_s=error.retry_after_s, cost=cost, tokens=tokens)
         if isinstance(error, BadValueError):
             return cls("malformed", one_line(str(error)))
         kind = "transient" if isinstance(error, ConnectionError | TimeoutError) else "crash"
         return cls(kind, one_line(f"{type(error).__name__}: {error}"))
+
+
+def masked_traceback(error: BaseException) -> str:
+    """Where an error came from, with everything that led to it, for a log. Secrets in it are masked."""
+    return redact("".join(traceback.format_exception(error)).rstrip())
 
 
 def one_line(message: str, at_most: int = 500) -> str:

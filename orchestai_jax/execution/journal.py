@@ -1,8 +1,9 @@
 """The journal of a run: what has been done, written before anybody may rely on it, so that a killed run goes on.
 
-One file a run, JSON lines: `begin` with all that a resumption needs, then `started` and `ended` of each task, `resumed`
-where it was, `over` at the end. A write is one `write(2)` with all the lines that came together: it costs microseconds,
-and what it has written outlives the process whatever kills it. Whether it also outlives a loss of power is `fsync`'s.
+One file a run, JSON lines: `begin` with all that a resumption needs, then `started` and `ended` of each task, `called`
+of each failed call after which the task went on, `resumed` where it was, `over` at the end. A write is one `write(2)`
+with all the lines that came together: it costs microseconds, and what it has written outlives the process whatever
+kills it. Whether it also outlives a loss of power is `fsync`'s.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestai_jax.execution.policies import RunPolicies
-from orchestai_jax.workflow import Catalog, TaskRun, Workflow
+from orchestai_jax.workflow import Attempt, Catalog, TaskRun, Workflow
 
 try:
     import fcntl
@@ -72,8 +73,8 @@ class JournalState:
     header: JournalHeader
     ended: dict[str, TaskRun] = dataclasses.field(default_factory=dict)
     """Task id to how it ended last."""
-    calls: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Task id to how often a worker was called for it."""
+    failed_calls: dict[str, tuple[Attempt, ...]] = dataclasses.field(default_factory=dict)
+    """Task id to the calls that failed. One that ran at a kill is not among them: it is made again under its number."""
     running: set[str] = dataclasses.field(default_factory=set)
     """The tasks that had begun and not ended at the last line."""
     clock_s: float = 0.0
@@ -290,14 +291,16 @@ def _taken_in(state: JournalState | None, kind: str, value: Any) -> JournalState
         return JournalState(JournalHeader.model_validate(value))
     if kind == "started":
         state.running.add(value["task"])
-        state.calls[value["task"]] = state.calls.get(value["task"], 0) + 1
         state.clock_s = max(state.clock_s, value["at_s"])
+    elif kind == "called":
+        attempt = Attempt.model_validate(value["attempt"])
+        state.failed_calls[value["task"]] = (*state.failed_calls.get(value["task"], ()), attempt)
+        state.clock_s = max(state.clock_s, attempt.started_s + attempt.duration_s)
     elif kind == "ended":
         run = TaskRun.model_validate(value)
         state.ended[run.task] = run
-        counted = run.task in state.running  # its first call, when it began
         state.running.discard(run.task)
-        state.calls[run.task] = state.calls.get(run.task, 0) + max(0, len(run.calls) - counted)
+        state.failed_calls[run.task] = tuple(a for a in run.attempts if a.error is not None)  # of all lives
         state.clock_s = max(state.clock_s, run.started_s + run.duration_s)
     elif kind == "resumed":
         state.resumed += 1

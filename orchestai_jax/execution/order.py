@@ -13,7 +13,7 @@ from orchestai_jax.execution.gates import Gates
 from orchestai_jax.execution.journal import JournalHeader
 from orchestai_jax.execution.policies import RunPolicies
 from orchestai_jax.workers import Worker
-from orchestai_jax.workflow import Catalog, TaskRun, Workflow
+from orchestai_jax.workflow import Attempt, Catalog, TaskRun, Workflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,8 @@ class RunOrder:
     """Shared with other runs; None for a run of its own."""
     finished: Mapping[str, TaskRun] = dataclasses.field(default_factory=dict)
     """Of a resumption: the tasks that are not run again."""
-    calls: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Of a resumption: how often each task was called before."""
+    failed_calls: Mapping[str, tuple[Attempt, ...]] = dataclasses.field(default_factory=dict)
+    """Of a resumption: the calls of each task that have failed before."""
     clock_s: float = 0.0
     """Of a resumption: the seconds that the run has had."""
     resumed: int = 0

@@ -190,7 +190,13 @@ def _serve(pipe: multiprocessing.connection.Connection) -> None:
             try:
                 answer: Output | Exception = runner.run(worker.run(task_type, arguments, context))
             except WorkerError as error:
-                answer = WorkerError(str(error), retryable=error.retryable, retry_after_s=error.retry_after_s)
+                answer = WorkerError(
+                    str(error),
+                    retryable=error.retryable,
+                    retry_after_s=error.retry_after_s,
+                    cost=error.cost,
+                    tokens=error.tokens,
+                )
             except Exception as error:  # noqa: BLE001 - it is raised again on the other side
                 answer = WorkerError(f"{worker.spec.id} failed with {type(error).__name__}: {error}")
             try:

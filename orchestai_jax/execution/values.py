@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestai_jax.execution.preflight import FILE_TYPES, inside
-from orchestai_jax.workers import Output
+from orchestai_jax.workers import Output, WorkerError
 from orchestai_jax.workflow import Port, TaskType, plain
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -70,13 +70,13 @@ def check_value(port: Port, value: Any, root: pathlib.Path, what: str = "output"
         raise BadValueError(f"{what} {port.name} must be a number, not {type(value).__name__}")
 
 
-def declared_use(output: object) -> tuple[float, int]:
-    """The (cost, tokens) of an output that may be malformed otherwise; 0 for what is no cost or number of tokens."""
-    if not isinstance(output, Output):
+def declared_use(given: object) -> tuple[float, int]:
+    """The (cost, tokens) that an output, malformed or not, or an error of a worker names; 0 for what is neither."""
+    if not isinstance(given, Output | WorkerError):
         return 0.0, 0
-    tokens = output.tokens
+    tokens = given.tokens
     return (
-        output.cost if _is_cost(output.cost) else 0.0,
+        given.cost if _is_cost(given.cost) else 0.0,
         tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else 0,
     )
 

@@ -97,7 +97,7 @@ def test_what_has_ended_runs_no_more_and_its_call_counts_once(make, perform, tmp
 
     perform(make.plan(make.step("t")), make.worker(work), journal=tmp_path, run_id="r")
     state = read_journal(tmp_path, "r")
-    assert (state.running, state.calls, state.over) == (set(), {"t": 1}, "succeeded")
+    assert (state.running, state.failed_calls, state.over) == (set(), {"t": ()}, "succeeded")
 
 
 @pytest.fixture
@@ -373,7 +373,7 @@ def test_attempts_survive_beside_what_utf8_lacks(make, perform, tmp_path):
     state = read_journal(tmp_path, "r")
     assert state.ended["t"] == record.tasks[0]
     assert [a.error for a in state.ended["t"].attempts] == ["busy", None]
-    assert state.calls == {"t": 2}
+    assert [a.error for a in state.failed_calls["t"]] == ["busy"]
 
 
 @hypothesis.settings(max_examples=40, deadline=None)
