@@ -91,11 +91,14 @@ class LocalLanguageModel:
         if answer.cut and not self.connection.may_be_cut:
             raise WorkerError(
                 f"{self.connection.model}: the answer is longer than {self.connection.max_new_tokens} tokens; raise "
-                "connection.max_new_tokens, or name texts that end it in connection.stop"
+                "connection.max_new_tokens, or name texts that end it in connection.stop",
+                cost=answer.cost,
+                tokens=answer.tokens,
             )
         text = answer.text.strip()
         if not text:
-            raise WorkerError(f"{self.connection.model} answered nothing")
+            message = f"{self.connection.model} answered nothing"
+            raise WorkerError(message, cost=answer.cost, tokens=answer.tokens)
         return Output({task_type.outputs[0].name: text}, cost=answer.cost, tokens=answer.tokens)
 
     async def check(self) -> Health:

@@ -106,6 +106,9 @@ def write_output(
     temporary = folder / f".{uuid.uuid4().hex}.part{target.suffix}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file is in its place
+        raise WorkerError(f"cannot make the output folder: {error.strerror or error}") from error
+    try:
         write(temporary)
         if not wanted():
             raise WorkerError(f"cancelled before {name!r} was finished")

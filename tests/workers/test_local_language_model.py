@@ -136,6 +136,8 @@ def test_an_answer_that_is_cut_is_a_failure_unless_that_is_allowed(make, tmp_pat
     with pytest.raises(WorkerError, match=r"longer than 12 tokens; raise connection\.max_new_tokens") as caught:
         run(make(may_be_cut=False), tmp_path)
     assert not caught.value.retryable
+    assert caught.value.cost > 0, "it took its time all the same"
+    assert caught.value.tokens > 12
     assert len(run(make(max_new_tokens=3), tmp_path).values["text"]) < len(run(make(), tmp_path).values["text"])
 
 

@@ -16,6 +16,7 @@ from orchestai_jax.workers.openai_compatible.audio import silence
 from orchestai_jax.workflow import OpenAIConnection, Port, Prices, TaskType, WorkerSpec
 
 CATALOG = load_bundled_catalog("model_tasks")
+TEN_CENTS = Prices(per_call=0.1)
 QUESTION = {"question": "Why?", "text": "Because."}
 
 
@@ -141,9 +142,10 @@ def test_answers_of_another_form_fail_and_may_be_tried_again(tmp_path, text, sai
     outputs = (Port(name="label", type="text"), Port(name="score", type="number"))
     kind = TaskType(id="judge", inputs=(Port(name="text", type="text"),), outputs=outputs)
     with serving(lambda request: request.answer_json(completion(text))) as server:
-        caught = failure(worker(server.url, kind, stream=False), tmp_path, kind, text="x")
+        caught = failure(worker(server.url, kind, stream=False, prices=TEN_CENTS), tmp_path, kind, text="x")
     assert said in str(caught)
     assert caught.retryable
+    assert (caught.cost, caught.tokens) == (0.1, 15), "it was billed all the same"
 
 
 def test_a_picture_goes_along(tmp_path, samples):
@@ -244,9 +246,34 @@ def test_a_model_that_only_calls_tools_is_stopped(tmp_path):
     tool = local_workers()["text_statistics_counter"]
     calls = [("text_statistics", '{"text": "a b c."}')]
     with serving(lambda request: request.answer_json(completion(None, calls=calls))) as server:
-        one = worker(server.url, tools=[(kind, tool)], stream=False, max_tool_rounds=2)
-        assert "called tools 2 times and gave no answer" in str(failure(one, tmp_path))
+        one = worker(server.url, tools=[(kind, tool)], stream=False, max_tool_rounds=2, prices=TEN_CENTS)
+        caught = failure(one, tmp_path)
+        assert "called tools 2 times and gave no answer" in str(caught)
+        assert 0.3 < caught.cost < 0.301, "three answers and the tool's time"
+        assert caught.tokens == 45
     assert [("tools" in request.json) for request in server.requests] == [True, True, False]
+
+
+def test_what_earlier_rounds_and_failed_tools_cost_is_in_the_failure_of_a_later_one(tmp_path):
+    kind = load_embedded_catalog().task_type("text_statistics")
+
+    class Dear:
+        spec = WorkerSpec(id="dear", task_types=(kind.id,))
+
+        async def run(self, task_type, arguments, context):
+            raise WorkerError("it was of no use", cost=0.25, tokens=7)
+
+    def answer(request):
+        if request.json["messages"][-1]["role"] == "user":
+            request.answer_json(completion(None, calls=[("text_statistics", '{"text": "a b c."}')]))
+        else:
+            answer_chat(request, "half an", finish="length")
+
+    with serving(answer) as server:
+        caught = failure(worker(server.url, tools=[(kind, Dear())], stream=False, prices=TEN_CENTS), tmp_path)
+    assert "longer than the tokens it may have" in str(caught)
+    assert caught.cost == pytest.approx(0.45)
+    assert caught.tokens == 15 + 7 + 15
 
 
 def test_a_recording_is_transcribed_and_priced_by_its_length(tmp_path):
@@ -260,7 +287,9 @@ def test_a_recording_is_transcribed_and_priced_by_its_length(tmp_path):
         output = run(one, tmp_path, "transcribe_audio", audio="speech.wav", language="en")
         assert dict(output.values) == {"text": "Good morning."}
         assert output.cost == pytest.approx(0.03)
-        assert "no words" in str(failure(one, tmp_path, "transcribe_audio", audio="speech.wav"))
+        caught = failure(one, tmp_path, "transcribe_audio", audio="speech.wav")
+        assert "no words" in str(caught)
+        assert caught.cost == pytest.approx(0.03)
     request = server.requests[0]
     assert request.path == "/v1/audio/transcriptions"
     assert (tmp_path / "speech.wav").read_bytes() in request.body
@@ -279,7 +308,44 @@ def test_a_text_is_spoken_into_a_file(tmp_path):
     sent = server.requests[0].json
     assert (sent["input"], sent["voice"], sent["response_format"]) == ("Good morning.", "nova", "wav")
     with serving(lambda request: request.answer(b"<html>", content_type="text/html")) as server:
-        assert "no WAV recording" in str(failure(worker(server.url, "speak_text"), tmp_path, "speak_text", text="x"))
+        caught = failure(worker(server.url, "speak_text", prices=TEN_CENTS), tmp_path, "speak_text", text="x")
+        assert "no WAV recording" in str(caught)
+        assert caught.cost == 0.1
+    (tmp_path / "file").write_text("in the way of the output folder")
+    context = WorkerContext(tmp_path, tmp_path / "file", "t1")
+    with serving(lambda request: request.answer(silence(1.0), content_type="audio/wav")) as server:
+        one = worker(server.url, "speak_text", prices=TEN_CENTS)
+        with pytest.raises(WorkerError, match="cannot make the output folder") as unwritten:
+            asyncio.run(one.run(CATALOG.task_type("speak_text"), {"text": "x"}, context))
+    assert unwritten.value.cost == 0.1
+
+
+@pytest.mark.parametrize(
+    "task_type, arguments",
+    [("transcribe_audio", {"audio": "speech.wav"}), ("speak_text", {"text": "Good morning."})],
+)
+def test_recordings_too_go_with_a_key_that_tells_a_repeated_request(tmp_path, task_type, arguments):
+    (tmp_path / "speech.wav").write_bytes(silence())
+
+    def answer(request):
+        if request.path.endswith("speech"):
+            request.answer(silence(), content_type="audio/wav")
+        else:
+            request.answer_json({"text": "Good morning."})
+
+    async def run_all(one):
+        for key, attempt in (("run1-t1", 1), ("run1-t1", 1), ("run1-t1", 2), ("", 1)):
+            context = WorkerContext(tmp_path, tmp_path, "t", idempotency_key=key, attempt=attempt)
+            await one.run(CATALOG.task_type(task_type), arguments, context)
+        await one.close()
+
+    with serving(answer) as server:
+        asyncio.run(run_all(worker(server.url, task_type)))
+    first, again, second_try, _ = (request.headers.get("idempotency-key") for request in server.requests)
+    assert first
+    assert first == again
+    assert second_try not in (None, first)
+    assert "idempotency-key" not in server.requests[3].headers
 
 
 def test_tokens_are_estimated_where_the_service_names_none(tmp_path):
@@ -456,11 +522,14 @@ def test_an_error_in_the_middle_of_a_stream(tmp_path):
 
 def test_an_answer_cut_at_its_tokens_or_withheld_is_no_answer(tmp_path):
     with serving(lambda request: answer_chat(request, "half an", finish="length")) as server:
-        caught = failure(worker(server.url), tmp_path)
+        caught = failure(worker(server.url, prices=TEN_CENTS), tmp_path)
         assert "longer than the tokens it may have" in str(caught)
         assert not caught.retryable
+        assert (caught.cost, caught.tokens) == (0.1, 15)
     with serving(lambda request: answer_chat(request, "", finish="content_filter")) as server:
-        assert "withheld its answer" in str(failure(worker(server.url), tmp_path))
+        caught = failure(worker(server.url, prices=TEN_CENTS), tmp_path)
+        assert "withheld its answer" in str(caught)
+        assert (caught.cost, caught.tokens) == (0.1, 15)
 
 
 def test_a_service_that_stalls_is_left(tmp_path):

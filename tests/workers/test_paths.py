@@ -112,6 +112,12 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
+def test_a_file_in_the_place_of_the_output_folder_is_said(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(WorkerError, match="cannot make the output folder"):
+        write_output(WorkerContext(tmp_path, tmp_path / "out", "t1"), "a.txt", lambda path: path.write_text("x"))
+
+
 def test_the_output_folder_is_inside_the_root_too(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "away").symlink_to(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestai_jax.workers.local_tool import ToolCall
-from orchestai_jax.workers.openai_compatible.chat import ChatClient
+from orchestai_jax.workers.openai_compatible.chat import ChatClient, keyed
 from orchestai_jax.workers.openai_compatible.errors import without_secrets
 from orchestai_jax.workers.worker import WorkerError
 from orchestai_jax.workflow.prices import Usage
@@ -19,7 +19,9 @@ MAX_AUDIO_BYTES = 25_000_000
 """Largest recording that is sent."""
 
 
-async def transcribe(client: ChatClient, name: str, data: bytes, seconds: float, language: str) -> tuple[str, Usage]:
+async def transcribe(
+    client: ChatClient, name: str, data: bytes, seconds: float, language: str, idempotency_key: str = ""
+) -> tuple[str, Usage]:
     """The words of a recording.
 
     Args:
@@ -28,8 +30,10 @@ async def transcribe(client: ChatClient, name: str, data: bytes, seconds: float,
         data: the file.
         seconds: length of the recording; what the service says takes its place.
         language: two letters, empty where it is not known.
+        idempotency_key: sent along where it is not empty.
     """
     options: dict[str, Any] = {"language": language} if language else {}
+    options |= keyed(idempotency_key)
     model = client.connection.model
     raw = await client.send(
         lambda c: c.audio.transcriptions.with_raw_response.create(
@@ -41,7 +45,9 @@ async def transcribe(client: ChatClient, name: str, data: bytes, seconds: float,
         text, used = answer.text, getattr(answer, "usage", None)
     except (AttributeError, ValueError) as error:
         line = without_secrets(str(error), client.connection)
-        raise WorkerError(f"{model} answered something that is no transcript: {line}", retryable=True) from error
+        cost = client.connection.prices.cost(Usage(audio_seconds=seconds, calls=1))
+        message = f"{model} answered something that is no transcript: {line}"
+        raise WorkerError(message, retryable=True, cost=cost) from error
     usage = Usage(
         input_tokens=getattr(used, "input_tokens", None) or 0,
         output_tokens=getattr(used, "output_tokens", None) or 0,
@@ -51,18 +57,20 @@ async def transcribe(client: ChatClient, name: str, data: bytes, seconds: float,
     return text.strip(), usage
 
 
-async def speak(client: ChatClient, text: str) -> tuple[bytes, Usage]:
+async def speak(client: ChatClient, text: str, idempotency_key: str = "") -> tuple[bytes, Usage]:
     """A text, spoken: the bytes of a WAV file."""
     connection = client.connection
     raw = await client.send(
         lambda c: c.audio.speech.with_raw_response.create(
-            model=connection.model, voice=connection.voice, input=text, response_format="wav"
+            model=connection.model, voice=connection.voice, input=text, response_format="wav", **keyed(idempotency_key)
         )
     )
+    usage = Usage(characters=len(text), calls=1)
     data: bytes = raw.content
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise WorkerError(f"{connection.model} answered something that is no WAV recording", retryable=True)
-    return data, Usage(characters=len(text), calls=1)
+        message = f"{connection.model} answered something that is no WAV recording"
+        raise WorkerError(message, retryable=True, cost=connection.prices.cost(usage))
+    return data, usage
 
 
 def read_recording(call: ToolCall, name: str, priced: bool) -> tuple[str, bytes, float]:

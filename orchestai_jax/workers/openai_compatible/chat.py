@@ -152,8 +152,7 @@ class ChatClient:
             wanted["tools"] = list(tools)
         if response_format is not None:
             wanted["response_format"] = dict(response_format)
-        if idempotency_key:
-            wanted["extra_headers"] = {"Idempotency-Key": idempotency_key}
+        wanted |= keyed(idempotency_key)
         if self.connection.stream:
             wanted |= {"stream": True, "stream_options": {"include_usage": True}}
         raw = await self.send(lambda client: client.chat.completions.with_raw_response.create(**wanted))
@@ -229,19 +228,22 @@ class _Answer:
         """The answer, if it came to its end. Raises WorkerError."""
         connection, text = self._connection, "".join(self._texts)
         where = f"{connection.model} at {connection.base_url}"
-        match self._finish:
-            case None:
-                raise WorkerError(f"{where} broke off its answer after {len(text)} characters", retryable=True)
-            case "length" if not may_be_cut:
-                raise WorkerError(
-                    f"{where}: the answer is longer than the tokens it may have; raise connection.max_output_tokens, "
-                    "or give less to read"
-                )
-            case "content_filter":
-                raise WorkerError(f"{where} withheld its answer (content filter)")
+        if self._finish is None:
+            raise WorkerError(f"{where} broke off its answer after {len(text)} characters", retryable=True)
         usage = self._counted(messages, text)
+        cost = connection.prices.cost(usage)
+        if self._finish == "length" and not may_be_cut:
+            raise WorkerError(
+                f"{where}: the answer is longer than the tokens it may have; raise connection.max_output_tokens, "
+                "or give less to read",
+                cost=cost,
+                tokens=usage.tokens,
+            )
+        if self._finish == "content_filter":
+            message = f"{where} withheld its answer (content filter)"
+            raise WorkerError(message, cost=cost, tokens=usage.tokens)
         calls = tuple(ToolRequest(**self._calls[index]) for index in sorted(self._calls))
-        return Reply(text, calls, usage, connection.prices.cost(usage))
+        return Reply(text, calls, usage, cost)
 
     def _counted(self, messages: Sequence[Message], text: str) -> Usage:
         used = self._usage
@@ -257,6 +259,11 @@ class _Answer:
             output_tokens=used.completion_tokens or 0,
             calls=1,
         )
+
+
+def keyed(idempotency_key: str) -> dict[str, Any]:
+    """Options of a request that send a key along, so that a service can tell a repeated request from a new one."""
+    return {"extra_headers": {"Idempotency-Key": idempotency_key}} if idempotency_key else {}
 
 
 def _words_of(message: Message) -> str:

@@ -25,7 +25,6 @@ from orchestai_jax.workers.prompts import (
 from orchestai_jax.workers.worker import Output, Worker, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
 from orchestai_jax.workflow.connections import OpenAIConnection
-from orchestai_jax.workflow.prices import Usage
 
 MAX_TOOL_RESULT = 20_000
 """Characters of a tool's result that the model gets to read."""
@@ -138,33 +137,38 @@ class OpenAIWorker:
         messages: list[dict[str, Any]] = await asyncio.to_thread(messages_of, call, self.connection.system)
         wanted = response_format(task_type, self.connection.structured)
         functions = [function_of(tool) for tool, _ in self._tools.values()]
-        usage, cost, tool_tokens = Usage(), 0.0, 0
-        for round_number in range(self.connection.max_tool_rounds + 1):
-            last = round_number == self.connection.max_tool_rounds
-            reply = await self.chat.complete(
-                messages,
-                tools=() if last else functions,
-                response_format=wanted,
-                idempotency_key=_request_key(call.context, round_number),
-                on_chunk=call.context.on_chunk if is_plain(task_type) else None,
+        cost, tokens = 0.0, 0
+        try:
+            for round_number in range(self.connection.max_tool_rounds + 1):
+                last = round_number == self.connection.max_tool_rounds
+                reply = await self.chat.complete(
+                    messages,
+                    tools=() if last else functions,
+                    response_format=wanted,
+                    idempotency_key=_request_key(call.context, round_number),
+                    on_chunk=call.context.on_chunk if is_plain(task_type) else None,
+                )
+                cost, tokens = cost + reply.cost, tokens + reply.usage.tokens
+                if not reply.tool_requests:
+                    return Output(read_answer(task_type, reply.text), cost=cost, tokens=tokens)
+                if last or not functions:
+                    break
+                messages += [_asked(reply)]
+                for number, request in enumerate(reply.tool_requests):
+                    result, spent, used = await self._call_tool(request, call.context, f"{round_number}.{number}")
+                    cost, tokens = cost + spent, tokens + used
+                    messages.append({"role": "tool", "tool_call_id": request.id, "content": result})
+            raise WorkerError(
+                f"{self.connection.model} called tools {self.connection.max_tool_rounds} times and gave no answer "
+                "(connection.max_tool_rounds)"
+                if functions
+                else f"{self.connection.model} called a tool, but was given none",
+                retryable=True,
             )
-            usage, cost = usage + reply.usage, cost + reply.cost
-            if not reply.tool_requests:
-                return Output(read_answer(task_type, reply.text), cost=cost, tokens=usage.tokens + tool_tokens)
-            if last or not functions:
-                break
-            messages += [_asked(reply)]
-            for number, request in enumerate(reply.tool_requests):
-                result, spent, tokens = await self._call_tool(request, call.context, f"{round_number}.{number}")
-                cost, tool_tokens = cost + spent, tool_tokens + tokens
-                messages.append({"role": "tool", "tool_call_id": request.id, "content": result})
-        raise WorkerError(
-            f"{self.connection.model} called tools {self.connection.max_tool_rounds} times and gave no answer "
-            "(connection.max_tool_rounds)"
-            if functions
-            else f"{self.connection.model} called a tool, but was given none",
-            retryable=True,
-        )
+        except WorkerError as error:  # what was billed before it counts too
+            error.cost += cost
+            error.tokens += tokens
+            raise
 
     async def _call_tool(self, request: ToolRequest, context: WorkerContext, number: str) -> tuple[str, float, int]:
         """What a tool gave or what went wrong with it, as the model reads it; its cost and its tokens."""
@@ -181,7 +185,7 @@ class OpenAIWorker:
         try:
             output = await worker.run(task_type, arguments, inner)
         except WorkerError as error:
-            return f"error: {without_secrets(str(error), self.connection)}", 0.0, 0
+            return f"error: {without_secrets(str(error), self.connection)}", error.cost, error.tokens
         text = json.dumps(dict(output.values), ensure_ascii=False)
         if len(text) > MAX_TOOL_RESULT:
             text = text[:MAX_TOOL_RESULT] + f"... ({len(text) - MAX_TOOL_RESULT} characters more)"
@@ -192,22 +196,28 @@ class OpenAIWorker:
         priced = self.connection.prices.per_audio_minute > 0
         file_name, data, seconds = await asyncio.to_thread(audio.read_recording, call, name, priced)
         language = call.string("language") if "language" in call.arguments else ""
-        text, usage = await audio.transcribe(self.chat, file_name, data, seconds, language)
+        text, usage = await audio.transcribe(self.chat, file_name, data, seconds, language, _request_key(call.context))
+        cost = self.connection.prices.cost(usage)
         if not text:
-            raise WorkerError("the recording has no words that the model understood")
+            raise WorkerError("the recording has no words that the model understood", cost=cost, tokens=usage.tokens)
         if call.context.on_chunk is not None:
             call.context.on_chunk(text)
         values = {call.task_type.outputs[0].name: text}
-        return Output(values, cost=self.connection.prices.cost(usage), tokens=usage.tokens)
+        return Output(values, cost=cost, tokens=usage.tokens)
 
     async def _speak(self, call: ToolCall) -> Output:
         text = await asyncio.to_thread(call.text, call.task_type.inputs[0].name)
-        data, usage = await audio.speak(self.chat, text)
-        path = await asyncio.to_thread(audio.write_recording, call, data)
-        return Output({call.task_type.outputs[0].name: path}, cost=self.connection.prices.cost(usage))
+        data, usage = await audio.speak(self.chat, text, _request_key(call.context))
+        cost = self.connection.prices.cost(usage)
+        try:
+            path = await asyncio.to_thread(audio.write_recording, call, data)
+        except WorkerError as error:
+            error.cost += cost
+            raise
+        return Output({call.task_type.outputs[0].name: path}, cost=cost)
 
 
-def _request_key(context: WorkerContext, round_number: int) -> str:
+def _request_key(context: WorkerContext, round_number: int = 0) -> str:
     """The same for one attempt, also when a killed run goes on; another for the next attempt: it wants a new answer."""
     return f"{context.idempotency_key}-{context.attempt}-{round_number}" if context.idempotency_key else ""
 
