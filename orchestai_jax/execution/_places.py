@@ -43,6 +43,8 @@ class Places:
         self._launch, self._refuse, self._soon, self._broke = launch, refuse, soon, broke
         self._ready = ReadyQueue()
         self._blocked: dict[Gate, tuple[ReadyQueue, Callable[[], None]]] = {}
+        self._offered: set[Gate] = set()
+        """The gates that have said that they have a place, since the last admission."""
         self._will_admit = False
         self.closed = False
         """Whether nothing is started any more."""
@@ -69,6 +71,8 @@ class Places:
                 self._admit_one(self._ready.pop(), batch)
             if not burst:
                 self._admit_soon()
+            elif self._offered:
+                self._pass_on()
             if batch:
                 self._launch(batch)
         except Exception as error:  # noqa: BLE001 - a listener's; it ends the run and is raised there
@@ -160,6 +164,13 @@ class Places:
         queue, word = self._blocked[gate]
         if queue:
             self._ready.push(queue.pop())
+            self._offered.add(gate)
             self._admit_soon()
         if queue:
             gate.notify(word)
+
+    def _pass_on(self) -> None:
+        """What this run had no place of its own for, or no money, is another's: a place that was taken wakes nobody."""
+        offered, self._offered = self._offered, set()
+        for gate in offered:
+            gate.wake()

@@ -50,11 +50,11 @@ class Run:
         self,
         order: RunOrder,
         *,
-        journal: Journal | None = None,
         on_event: Callable[[Event], None] | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        self._order, self._journal, self._on_event, self._tracer = order, journal, on_event, tracer
+        self._order, self._on_event, self._tracer = order, on_event, tracer
+        self._journal: Journal | None = None
         self._listener_broke = False
         self._doors = Doors(order.catalog, order.workers, order.policies, order.gates)
         with without_collector():
@@ -76,6 +76,10 @@ class Run:
         """The run's own: what is started from within a task must not come under that task's span."""
         self._over: asyncio.Future[None]
         self._began = time.perf_counter() - order.clock_s
+
+    def keep_in(self, journal: Journal | None) -> None:
+        """Write down what is done in this journal; without one, nowhere."""
+        self._journal = journal
 
     def clock(self) -> float:
         """Seconds since the run began, without those between a kill and the resumption."""
@@ -113,7 +117,7 @@ class Run:
         try:
             self.tell("planned")
             self._take_in_what_is_finished()
-            if deadline is not None:
+            if deadline is not None and self.clock() < deadline:
                 timers.append(self._loop.call_later(max(0.0, deadline - self.clock()), self._deadline_has_passed))
             limited = any(node.door.gate.free < NO_LIMIT for node in self._nodes)
             if limited or self._order.max_concurrency < len(self._nodes):
@@ -122,7 +126,10 @@ class Run:
                 if not node.waits_for and node.status is None:
                     self._places.push(node)
             if self._left:
-                self._places.admit()
+                if deadline is not None and self.clock() >= deadline:  # of a resumption: nobody is called
+                    self._deadline_has_passed()
+                else:
+                    self._places.admit()
                 await self._over
         finally:
             for timer in timers:
@@ -210,8 +217,11 @@ class Run:
             self._soon(self._relieve, waiting)
 
     async def _carry(self, batch: collections.deque[Node]) -> None:
-        while batch:
+        while batch and not self._places.closed:
             await self._perform(batch.popleft())
+        for node in batch:  # the run is being stopped
+            self._running.pop(node, None)
+            self._settle_stopped(node)
 
     def _relieve(self, batch: collections.deque[Node]) -> None:
         """What a carrier has not come to starts by itself."""

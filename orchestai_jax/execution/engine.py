@@ -14,9 +14,9 @@ from orchestai_jax.config import Preference
 from orchestai_jax.execution._run import Run
 from orchestai_jax.execution.events import Event
 from orchestai_jax.execution.gates import Gates
-from orchestai_jax.execution.journal import FileJournal, Journal, JournalState
+from orchestai_jax.execution.journal import FileJournal, Journal, JournalState, sync_folder
 from orchestai_jax.execution.order import RunOrder
-from orchestai_jax.execution.policies import RunPolicies
+from orchestai_jax.execution.policies import BudgetPolicy, RunPolicies
 from orchestai_jax.execution.preflight import check_run
 from orchestai_jax.execution.tracing import Tracer
 from orchestai_jax.workers import Worker
@@ -40,6 +40,7 @@ async def execute(
     planner_info: Mapping[str, Any] | None = None,
     preference: Preference | None = None,
     run_id: str | None = None,
+    fsync: bool = False,
 ) -> RunRecord:
     """Run a workflow to its end and return the record of it.
 
@@ -73,12 +74,14 @@ async def execute(
         preference: the balance that the workers were chosen under; it also ranks those that take over. Kept in the
             record.
         run_id: the record's id; made from the time where not given.
+        fsync: force the lines of the journal in its folder, and the record, to the disk: they then outlive a loss of
+            power, at the price of about a millisecond a write. A resumption of the run does the same.
 
     Raises:
         WorkflowError: the workflow is not valid. Nothing has started.
         RunRefusedError: workers or files are missing, or a folder is out of place. Nothing has started.
         JournalError: there is a journal of that run id already. Nothing has started.
-        ValueError: `max_concurrency` is below 1. Nothing has started.
+        ValueError: `max_concurrency` is below 1, or `gates` are shared under other limits. Nothing has started.
         OSError: the journal or the record could not be written; the run has ended.
         asyncio.CancelledError: the run was cancelled.
     """
@@ -97,11 +100,13 @@ async def execute(
         planner=planner_info or {},
         preference=preference,
         gates=gates,
+        fsync=fsync,
     )
     _check(order)
+    run = Run(order, on_event=on_event, tracer=tracer)
     if isinstance(journal, str | os.PathLike):
         journal = FileJournal.create(journal, order.header())
-    return await _carry_out(order, journal, on_event=on_event, records=records, tracer=tracer)
+    return await _carry_out(order, run, journal, records=records, tracer=tracer)
 
 
 async def resume(
@@ -113,6 +118,7 @@ async def resume(
     records: str | pathlib.Path | None = None,
     gates: Gates | None = None,
     tracer: Tracer | None = None,
+    budget: BudgetPolicy | None = None,
 ) -> RunRecord:
     """Go on with a run that was killed or cancelled, or that did not succeed: finished tasks are not run again.
 
@@ -127,8 +133,11 @@ async def resume(
         records: as in `execute`. The record has the run's id and all its tasks.
         gates: as in `execute`.
         tracer: as in `execute`.
+        budget: what the run may use from here on; the fields that are given take the place of its first ones, counted
+            as those were: dollars from the run's beginning, seconds of its clock. None = the same as before.
 
     Raises:
+        ValueError: `gates` are shared under other limits.
         JournalBusyError: the run is running.
         JournalError: there is no such journal, or it is damaged.
         RunRefusedError: workers or files that the rest needs are missing.
@@ -136,13 +145,19 @@ async def resume(
     """
     file, state = FileJournal.reopen(journal, run_id)
     try:
+        if budget is not None:
+            state.rebudget(budget.model_dump(exclude_unset=True))
         order = _order_of(state, workers, gates)
         _check(order)
-        file.write([{"resumed": {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}}])
+        run = Run(order, on_event=on_event, tracer=tracer)
+        entry: dict[str, Any] = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}
+        if budget is not None:
+            entry["budget"] = budget.model_dump(exclude_unset=True)
+        file.write([{"resumed": entry}])
     except BaseException:
         file.close()
         raise
-    return await _carry_out(order, file, on_event=on_event, records=records, tracer=tracer)
+    return await _carry_out(order, run, file, records=records, tracer=tracer)
 
 
 def new_run_id(at: datetime.datetime | None = None) -> str:
@@ -178,20 +193,21 @@ def _order_of(state: JournalState, workers: Mapping[str, Worker], gates: Gates |
         failed_calls=state.failed_calls,
         clock_s=state.clock_s,
         resumed=state.resumed + 1,
+        fsync=header.fsync,
     )
 
 
 async def _carry_out(
     order: RunOrder,
+    run: Run,
     journal: Journal | None,
     *,
-    on_event: Callable[[Event], None] | None,
     records: str | pathlib.Path | None,
     tracer: Tracer | None,
 ) -> RunRecord:
     file = journal if isinstance(journal, FileJournal) else None
     try:
-        run = Run(order, journal=journal, on_event=on_event, tracer=tracer)
+        run.keep_in(journal)
         try:
             with contextlib.nullcontext() if tracer is None else tracer.run(order):
                 await run.to_the_end()
@@ -212,7 +228,9 @@ def _end(order: RunOrder, run: Run, file: FileJournal | None, records: str | pat
     record = _record(order, run)
     try:
         if records is not None:
-            append_record(records, record, fsync=False)
+            append_record(records, record, fsync=order.fsync)
+            if order.fsync:
+                sync_folder(pathlib.Path(records).parent)
         if file is not None and run.journal_is_whole:
             if record.status == "succeeded" and records is not None:
                 file.remove()

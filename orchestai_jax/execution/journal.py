@@ -12,13 +12,14 @@ import dataclasses
 import json
 import os
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestai_jax.execution.policies import RunPolicies
+from orchestai_jax.execution.policies import BudgetPolicy, RunPolicies
 from orchestai_jax.workflow import Attempt, Catalog, TaskRun, Workflow
 
 try:
@@ -56,6 +57,8 @@ class JournalHeader(BaseModel):
     """How many tasks may run at once."""
     policies: RunPolicies
     """What the run is governed by."""
+    fsync: bool = False
+    """Whether every write is forced to the disk."""
     planner: dict[str, Any] = {}
     """Which planner made the workflow."""
     preference: tuple[float, float, float] | None = None
@@ -83,6 +86,12 @@ class JournalState:
     """How often the run was resumed."""
     over: str | None = None
     """The run's status where it came to its end; None where it was killed, or still runs."""
+
+    def rebudget(self, fields: Mapping[str, Any]) -> None:
+        """Put these fields in the place of the budget's. Raises ValueError where they are none."""
+        policies = self.header.policies
+        budget = BudgetPolicy.model_validate({**policies.budget.model_dump(), **fields})
+        self.header = self.header.model_copy(update={"policies": policies.model_copy(update={"budget": budget})})
 
     @property
     def finished(self) -> dict[str, TaskRun]:
@@ -118,14 +127,16 @@ class FileJournal:
         self._fsync = fsync
 
     @classmethod
-    def create(cls, folder: str | os.PathLike[str], header: JournalHeader, *, fsync: bool = False) -> FileJournal:
+    def create(cls, folder: str | os.PathLike[str], header: JournalHeader) -> FileJournal:
         """The journal of a new run, `FOLDER/RUN_ID.jsonl`, which only the user may read.
+
+        It has its name only when the header is in it: a start that is killed leaves a `RUN_ID.jsonl.new`, which is no
+        journal and is written over.
 
         Args:
             folder: made where it is missing.
-            header: written at once.
-            fsync: force every write to the disk: a loss of power loses nothing then, at the price of about a
-                millisecond a write.
+            header: written at once. Where it says `fsync`, every write and the file's name are forced to the disk: a
+                loss of power loses nothing then, at the price of about a millisecond a write.
 
         Raises:
             JournalError: there is a journal of that run already.
@@ -133,23 +144,29 @@ class FileJournal:
         """
         path = journal_path(folder, header.run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
+        begun = path.with_name(path.name + ".new")
+        descriptor = os.open(begun, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        journal = cls(begun, descriptor, fsync=header.fsync)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise JournalError(f"{path}: there is a run of that id already; resume it, or give another id") from None
-        journal = cls(path, descriptor, fsync=fsync)
-        try:
-            _lock(descriptor, path)
+            _lock(descriptor, path)  # whoever begins a run of this id at the same time is refused
+            if path.exists():
+                raise JournalError(f"{path}: there is a run of that id already; resume it, or give another id")
+            os.ftruncate(descriptor, 0)
             journal._write(b'{"begin":' + header.model_dump_json().encode("utf-8", "surrogatepass") + b"}\n")
+            begun.rename(path)
+            journal.path = path
+            if header.fsync:
+                sync_folder(path.parent)
+        except JournalBusyError:
+            journal.close()
+            raise
         except BaseException:
             journal.remove()
             raise
         return journal
 
     @classmethod
-    def reopen(
-        cls, folder: str | os.PathLike[str], run_id: str, *, fsync: bool = False
-    ) -> tuple[FileJournal, JournalState]:
+    def reopen(cls, folder: str | os.PathLike[str], run_id: str) -> tuple[FileJournal, JournalState]:
         """The journal of a run that was killed or ended, and what it says. A torn last line is cut off.
 
         Raises:
@@ -161,11 +178,12 @@ class FileJournal:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             raise JournalError(f"no journal of run {run_id!r} at {path}") from None
-        journal = cls(path, descriptor, fsync=fsync)
+        journal = cls(path, descriptor)
         try:
             _lock(descriptor, path)
             state, whole = _read(path)
             os.ftruncate(descriptor, whole)
+            journal._fsync = state.header.fsync
         except BaseException:
             journal.close()
             raise
@@ -228,15 +246,28 @@ def journalled_runs(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_running(folder: str | os.PathLike[str], run_id: str) -> bool:
-    """Whether a process holds the run's journal."""
+    """Whether a process holds the run's journal; not where it has none (any more)."""
     if fcntl is None:
         raise NotImplementedError("this system has no file locks to tell a running run by")
-    with journal_path(folder, run_id).open("rb") as file:
-        try:
+    try:
+        with journal_path(folder, run_id).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
     return False
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Force the names of new files in a folder to the disk, where the system has that."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def encode(entry: Mapping[str, Any]) -> bytes:
@@ -256,10 +287,14 @@ def _fields(model: Any) -> dict[str, Any]:
 def _lock(descriptor: int, path: pathlib.Path) -> None:
     if fcntl is None:
         return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise JournalBusyError(f"{path}: its run is running; wait for its end, or stop it") from None
+    for left in (4, 3, 2, 1, 0):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise JournalBusyError(f"{path}: its run is running; wait for its end, or stop it") from None
+            time.sleep(0.02)  # somebody may only be looking whether it runs, which takes no time
 
 
 def _read(path: pathlib.Path) -> tuple[JournalState, int]:
@@ -304,6 +339,8 @@ def _taken_in(state: JournalState | None, kind: str, value: Any) -> JournalState
         state.clock_s = max(state.clock_s, run.started_s + run.duration_s)
     elif kind == "resumed":
         state.resumed += 1
+        if "budget" in value:
+            state.rebudget(value["budget"])
         state.running.clear()
         state.over = None
     elif kind == "over":

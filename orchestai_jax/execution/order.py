@@ -41,6 +41,8 @@ class RunOrder:
     """Of a resumption: the seconds that the run has had."""
     resumed: int = 0
     """How often it was resumed, this time among them."""
+    fsync: bool = False
+    """Whether journal and record are to outlive a loss of power."""
 
     def header(self) -> JournalHeader:
         """What a resumption needs of it. Of the catalog only what the plan's tasks may use."""
@@ -54,6 +56,7 @@ class RunOrder:
             max_concurrency=self.max_concurrency,
             policies=self.policies,
             planner=dict(self.planner),
+            fsync=self.fsync,
             preference=None if self.preference is None else self.preference.weights,
             workflow=self.workflow,
             catalog=Catalog(

@@ -90,6 +90,8 @@ class ProcessPool:
         for process in (*self._idle, *self._busy):
             process.kill()
         self._idle.clear()
+        while self._waiting:
+            self._wake()
 
     async def call(
         self, worker: Worker, task_type: TaskType, arguments: dict[str, Any], context: WorkerContext
@@ -115,7 +117,7 @@ class ProcessPool:
         return answer
 
     async def _take(self) -> _Process:
-        while len(self._busy) >= self.size:
+        while len(self._busy) >= self.size and not self._closed:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             try:
@@ -152,6 +154,8 @@ class _Process:
         self._process: BaseProcess = context.Process(target=_serve, args=(there,), daemon=True, name="worker process")
         self._process.start()
         there.close()
+        self._ready: asyncio.Future[None] | None = None
+        """Of the call that waits for its answer."""
 
     async def ask(self, call: tuple[Worker, TaskType, dict[str, Any], WorkerContext]) -> Output | Exception:
         """Send a call and wait for its answer without blocking the loop."""
@@ -161,12 +165,15 @@ class _Process:
             await loop.run_in_executor(None, self._pipe.send, call)
         except (AttributeError, TypeError, ValueError) as error:
             raise WorkerError(f"worker {call[0].spec.id} cannot be sent to another process: {error}") from error
-        ready = loop.create_future()
+        if self._pipe.closed:  # killed meanwhile
+            raise EOFError
+        self._ready = ready = loop.create_future()
         descriptor = self._pipe.fileno()
         loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
         try:
             await ready
         finally:
+            self._ready = None
             loop.remove_reader(descriptor)
         return await loop.run_in_executor(None, self._pipe.recv)
 
@@ -174,6 +181,8 @@ class _Process:
         """End the process at once."""
         self._process.kill()
         self._process.join(5)
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(EOFError())  # a pipe that is closed on this side wakes nobody
         with contextlib.suppress(OSError):
             self._pipe.close()
 

@@ -165,3 +165,35 @@ def test_an_interrupt_inside_a_worker_still_brings_the_record(make, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_bounded(scenario)
     assert events[-1].record.status == "cancelled"
+
+
+def test_tasks_whose_turn_has_not_come_end_at_once_where_their_carrier_is_slow_to_stop(make, tmp_path, caplog):
+    """Tasks started together share an asyncio task; one that swallows its cancellation brings no other to begin."""
+    begun = []
+
+    async def work(task_type, arguments, context):
+        begun.append(context.task_id)
+        run.cancel()  # before the others have been given tasks of their own
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            for _ in range(20):  # takes several turns to stop
+                await asyncio.sleep(0)
+        return Output(values={"value": 1})
+
+    events = []
+    run: asyncio.Task
+
+    async def scenario():
+        nonlocal run
+        workflow = make.plan(*(make.step(f"t{i}") for i in range(3)))
+        run = start(make, tmp_path, workflow, make.worker(work), events.append)
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    run_bounded(scenario)
+    record = events[-1].record
+    assert begun == ["t0"]
+    assert [r.status for r in record.tasks] == ["succeeded", "cancelled", "cancelled"]
+    assert record.tasks[1].error == "the run was cancelled before this task could end"
+    assert "does not stop" not in caplog.text

@@ -147,3 +147,57 @@ def test_a_breaker_lets_one_call_through_after_its_rest(jumping_loop):
 
     with asyncio.Runner(loop_factory=jumping_loop) as runner:
         runner.run(scenario())
+
+
+def test_a_free_worker_does_not_wait_for_a_run_that_has_no_place(make, tmp_path):
+    """Run `a` is told that `w` is free while its only place is taken by a call of `long`: run `b` has its turn."""
+    order, release_first, release_long = [], asyncio.Event(), asyncio.Event()
+
+    async def work(task_type, arguments, context):
+        order.append(context.task_id)
+        if context.task_id == "first":
+            await release_first.wait()
+        return Output(values={"value": 1})
+
+    async def long(task_type, arguments, context):
+        order.append(context.task_id)
+        await release_long.wait()
+        return Output(values={"value": 1})
+
+    shared, other = make.worker(work, "w", limits=WorkerLimits(max_concurrency=1)), make.worker(long, "long")
+    workers = {"w": shared, "long": other}
+
+    async def one(name, gates, *tasks, places=1):
+        return await execute(
+            make.plan(*tasks),
+            make.catalog(shared, other),
+            workers,
+            root=tmp_path,
+            output_folder=name,
+            gates=gates,
+            max_concurrency=places,
+        )
+
+    async def turns(n=20):
+        for _ in range(n):
+            await asyncio.sleep(0)
+
+    async def scenario():
+        gates = Gates()
+        runs = [asyncio.create_task(one("0", gates, make.step("first", worker="w")))]
+        await turns()
+        for name in ("a", "b"):
+            tasks = [make.step(f"{name}-w", worker="w"), make.step(f"{name}-long", worker="long")]
+            runs.append(asyncio.create_task(one(name, gates, *(tasks if name == "a" else tasks[:1]))))
+            await turns()
+        assert order == ["first", "a-long"]  # a-w stands aside, a's place is a-long's
+        release_first.set()
+        async with asyncio.timeout(5):
+            while "b-w" not in order:
+                await asyncio.sleep(0.001)
+        assert "a-w" not in order
+        release_long.set()
+        return await asyncio.gather(*runs)
+
+    assert [r.status for r in run_bounded(scenario)] == ["succeeded"] * 3
+    assert order[-1] == "a-w"

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import pathlib
 
 import hypothesis
 import hypothesis.strategies as st
@@ -12,7 +13,9 @@ import pytest
 
 from orchestai_jax.config import Preference
 from orchestai_jax.execution import (
+    BudgetPolicy,
     FileJournal,
+    Gates,
     JournalBusyError,
     JournalError,
     MemoryJournal,
@@ -26,7 +29,7 @@ from orchestai_jax.execution import (
 )
 from orchestai_jax.execution._node import _trusted_run
 from orchestai_jax.workers import Output, WorkerError
-from orchestai_jax.workflow import Attempt, Reference, TaskRun, latest_records, read_records
+from orchestai_jax.workflow import Attempt, Reference, TaskRun, WorkerLimits, latest_records, read_records
 
 
 def entries(lines):
@@ -315,17 +318,6 @@ def test_a_write_that_fails_halfway_is_taken_back(make, perform, tmp_path, monke
         journal.write([])
 
 
-def test_fsync_is_asked_for_with_every_write(make, perform, tmp_path, monkeypatch):
-    perform(make.plan(make.step("t")), make.worker(), journal=tmp_path, run_id="r")
-    forced = []
-    monkeypatch.setattr(os, "fsync", forced.append)
-    for fsync in (False, True):
-        journal, _ = FileJournal.reopen(tmp_path, "r", fsync=fsync)
-        journal.write([])
-        journal.close()
-    assert len(forced) == 1
-
-
 def test_only_the_user_may_read_it(make, perform, tmp_path):
     perform(make.plan(make.step("t")), make.worker(), journal=tmp_path / "j", run_id="r")
     assert (tmp_path / "j" / "r.jsonl").stat().st_mode & 0o777 == 0o600
@@ -432,3 +424,97 @@ def test_policies_survive_in_the_journal(make, perform, tmp_path):
     policies = RunPolicies.model_validate({"workers": {"w": {"timeout_s": 5.0}}, "budget": {"cost": 3}})
     perform(make.plan(make.step("t")), make.worker(), journal=tmp_path, run_id="r", policies=policies)
     assert read_journal(tmp_path, "r").header.policies == policies
+
+
+def test_past_the_deadline_a_resumption_calls_nobody_until_it_is_given_more_time(make, perform, tmp_path):
+    async def slow(task_type, arguments, context):
+        if context.task_id == "slow":
+            await asyncio.sleep(100)
+        return Output(values={"value": 1}, cost=1.0)
+
+    workflow = make.plan(make.step("fast"), make.step("slow"))
+    policies = {"budget": {"deadline_s": 5.0, "cost": 9.0}}
+    first = perform(workflow, make.worker(slow), journal=tmp_path, run_id="r", policies=policies, jump=True)
+    assert first.tasks[1].status == "failed"
+    path = tmp_path / "r.jsonl"  # the loop's time jumps, the run's clock does not
+    path.write_bytes(path.read_bytes() + b'{"over":{"status":"failed","at_s":6.0}}\n')
+    worker = make.worker()
+    second = again("r", worker, folder=tmp_path)
+    assert (worker.calls, second.tasks[1].status) == ([], "skipped")
+    assert second.tasks[1].error == "the run's deadline of 5 s has passed"
+    assert second.duration_s < 60
+    third = again("r", worker, folder=tmp_path, budget=BudgetPolicy(deadline_s=1000.0))
+    assert (third.status, [name for name, _ in worker.calls]) == ("succeeded", ["slow"])
+    kept = read_journal(tmp_path, "r").header.policies.budget
+    assert (kept.deadline_s, kept.cost) == (1000.0, 9.0)  # a further resumption has it too
+    assert third.settings["policies"]["budget"] == {"deadline_s": 1000.0, "cost": 9.0}
+
+
+def test_a_run_that_is_refused_by_its_gates_leaves_no_journal(make, tmp_path):
+    async def scenario():
+        worker, gates = make.worker(), Gates()
+        options = {"root": tmp_path, "output_folder": "out", "gates": gates, "journal": tmp_path / "j"}
+        other = RunPolicies.model_validate({"workers": {"w": {"rate": {"requests_per_minute": 5}}}})
+        workflow, catalog = make.plan(make.step("t")), make.catalog(worker)
+        await execute(workflow, catalog, {"w": worker}, run_id="a", **options)
+        before = (tmp_path / "j" / "a.jsonl").read_bytes()
+        with pytest.raises(ValueError, match="is shared under"):
+            await execute(workflow, catalog, {"w": worker}, run_id="b", policies=other, **options)
+        assert journalled_runs(tmp_path / "j") == ["a"]
+        assert (tmp_path / "j" / "a.jsonl").read_bytes() == before
+
+    asyncio.run(scenario())
+
+
+def test_fsync_covers_journal_folder_and_record_and_a_resumption_keeps_to_it(make, perform, tmp_path, monkeypatch):
+    forced = []
+    real = os.fsync
+
+    def force(descriptor):
+        forced.append(pathlib.Path(f"/proc/self/fd/{descriptor}").resolve().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", force)
+    worker = make.worker()
+    options = {"journal": tmp_path / "j", "run_id": "r"}
+    perform(make.plan(make.step("t")), worker, **options, records=tmp_path / "plain.jsonl")
+    assert forced == []
+    perform(make.plan(make.step("t")), worker, **options, records=tmp_path / "k" / "r.jsonl", fsync=True)
+    assert {"j", "r.jsonl", "k"} <= set(forced)
+    assert forced[-2:] == ["r.jsonl", "k"]  # the record, then its name, before the journal goes
+    failing = make.worker(lambda *_: asyncio.sleep(0))
+    perform(make.plan(make.step("t")), failing, **options, fsync=True)
+    forced.clear()
+    again("r", worker, folder=tmp_path / "j", records=tmp_path / "k" / "r.jsonl")
+    assert forced[-2:] == ["r.jsonl", "k"]
+
+
+def test_a_journal_appears_only_with_its_first_line(make, perform, tmp_path, monkeypatch):
+    seen = []
+    real = os.write
+
+    def watch(descriptor, data):
+        seen.append(journalled_runs(tmp_path))
+        return real(descriptor, data)
+
+    (tmp_path / "r.jsonl.new").write_bytes(b'{"begin":{"vers')  # left by a start that was killed
+    monkeypatch.setattr(os, "write", watch)
+    perform(make.plan(make.step("t")), make.worker(), journal=tmp_path, run_id="r")
+    assert seen[0] == []
+    assert journalled_runs(tmp_path) == ["r"]
+    assert [path.name for path in tmp_path.glob("r*")] == ["r.jsonl"]
+    assert read_journal(tmp_path, "r").over == "succeeded"
+
+
+def test_a_run_that_has_ended_in_between_is_not_running(tmp_path):
+    assert not is_running(tmp_path, "gone")
+
+
+def test_somebody_who_looks_whether_a_run_runs_does_not_keep_it_from_being_resumed(make, broken_off, monkeypatch):
+    import fcntl
+
+    path = broken_off / "run-1.jsonl"
+    looking = path.open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("orchestai_jax.execution.journal.time.sleep", lambda _: looking.close())
+    assert again("run-1", make.worker(), folder=broken_off).status == "succeeded"

@@ -95,3 +95,22 @@ def test_a_pool_has_a_size_and_an_end(busy_worker, make, perform):
     pool.close()
     record = ask(make, perform, pool, busy_worker, "fine")
     assert record.tasks[0].error == "the process pool is closed"
+
+
+def test_a_pool_that_is_closed_lets_nobody_wait(busy_worker, tmp_path):
+    from orchestai_jax.workers import WorkerContext
+    from orchestai_jax.workflow import TaskType
+
+    async def scenario():
+        pool = ProcessPool(1)
+        worker, context = ProcessWorker(busy_worker, pool), WorkerContext(tmp_path, tmp_path, "t")
+        calls = [asyncio.ensure_future(worker.run(TaskType(id="step"), {"label": "hang"}, context)) for _ in range(3)]
+        async with asyncio.timeout(30):
+            while not any(process._ready for process in pool._busy):
+                await asyncio.sleep(0.01)
+            pool.close()
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    errors = asyncio.run(scenario())
+    assert [str(e) for e in errors] == ["the process of worker w died", *["the process pool is closed"] * 2]
+    assert all(isinstance(e, WorkerError) for e in errors)
