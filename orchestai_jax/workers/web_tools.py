@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import ipaddress
 import mimetypes
 import re
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from orchestai_jax.workers.local_tool import ToolCall
 from orchestai_jax.workers.retry_after import retry_after
+from orchestai_jax.workers.web_addresses import check_address, is_literal, is_public, shown_address
 from orchestai_jax.workers.worker import WorkerError
 from orchestai_jax.workflow.connections import WebConnection
 
@@ -34,95 +37,67 @@ def fetch_url_http(call: ToolCall) -> dict[str, Any]:
     address = call.string("url").strip()
     for _ in range(allowed.max_redirects + 1):
         parts = check_address(address, allowed)
-        connection = _connect(parts, allowed, deadline)
         try:
-            response = _ask(connection, parts)
-            if response.status in _REDIRECTS and response.headers["Location"]:
-                target = urljoin(address, response.headers["Location"])
-                if parts.scheme == "https" and not target.startswith("https:"):
-                    raise WorkerError(f"{_short(address)} redirects from https to {_short(target)}, which is refused")
-                address = target
-                continue
-            _check_status(response, address)
-            return {"file": _save(call, response, connection, address, allowed, deadline)}
-        except (TimeoutError, OSError, http.client.HTTPException) as error:
-            raise _broken(address, allowed, error) from error
-        finally:
-            connection.close()
-    raise WorkerError(f"{_short(call.string('url'))} redirects more than {allowed.max_redirects} times")
+            with _connected(parts, deadline) as connection:
+                response = _ask(connection, parts, deadline)
+                if response.status in _REDIRECTS and response.headers["Location"]:
+                    target = urljoin(address, response.headers["Location"])
+                    if parts.scheme == "https" and not target.startswith("https:"):
+                        both = f"{shown_address(address)} redirects from https to {shown_address(target)}"
+                        raise WorkerError(f"{both}, which is refused")
+                    address = target
+                    continue
+                _check_status(response, address)
+                return {"file": _save(call, response, address, allowed, deadline)}
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(address, allowed, deadline, error) from error
+    raise WorkerError(f"{shown_address(call.string('url'))} redirects more than {allowed.max_redirects} times")
 
 
-def check_address(address: str, allowed: WebConnection) -> SplitResult:
-    """The parts of an address that may be fetched.
+@contextlib.contextmanager
+def _connected(parts: SplitResult, deadline: float) -> Iterator[http.client.HTTPConnection]:
+    """A connection to the very address that was looked at: the name is not looked up a second time.
 
-    Raises:
-        WorkerError: it is no http(s) address, holds a password, or its host is not listed.
+    It is cut at the deadline, wherever it is then: the timeout of a socket begins anew with each byte that comes.
     """
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError as error:
-        raise WorkerError(f"{_short(address)} is not a web address: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s\x00-\x1f]", address):
-        raise WorkerError(f"{_short(address)} is not an http or https address")
-    if parts.username or parts.password:
-        raise WorkerError(f"the address of {parts.hostname} holds a user or password; give it without")
-    if not any(_fits(parts.hostname, port, pattern) for pattern in allowed.allow):
-        listed = ", ".join(allowed.allow) or "none"
-        raise WorkerError(
-            f"{parts.hostname} is not among the hosts that may be fetched ({listed}); list it in the catalog, "
-            "under connection.allow of the worker"
-        )
-    return parts
-
-
-def _fits(host: str, port: int | None, pattern: str) -> bool:
-    listed, _, listed_port = pattern.lower().partition(":") if pattern.count(":") == 1 else (pattern.lower(), "", "")
-    if listed_port and str(port) != listed_port:
-        return False
-    host = host.lower().rstrip(".")
-    return host.endswith(listed[1:]) if listed.startswith("*.") else host == listed.strip("[]")
-
-
-def _connect(parts: SplitResult, allowed: WebConnection, deadline: float) -> http.client.HTTPConnection:
-    """A connection to the very address that was looked at: the name is not looked up a second time."""
     host, secure = str(parts.hostname), parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     try:
-        ip = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+        ip = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise WorkerError(f"{host} has no address: {error.strerror or error}", retryable=True) from error
-    if not ipaddress.ip_address(str(ip).partition("%")[0]).is_global and not _is_literal(host):
+    if not is_public(ip) and not is_literal(host):
         raise WorkerError(f"{host} leads to the address {ip} of this network; list that address itself to allow it")
     connection: http.client.HTTPConnection
     connection = http.client.HTTPSConnection(host, port) if secure else http.client.HTTPConnection(host, port)
-    try:
-        plain = socket.create_connection((str(ip), port), timeout=_left(deadline))
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
-    except OSError as error:
-        raise _broken(urlunsplit(parts), allowed, error) from error
-    return connection
+    plain = socket.create_connection((ip, port), timeout=_left(deadline))
+    with contextlib.closing(connection), plain, plain.dup() as handle:  # TLS takes `plain` over, but not its duplicate
+        timer = threading.Timer(_left(deadline), _cut, [handle])
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
+            yield connection
+        finally:
+            timer.cancel()
+            timer.join()  # the handle is closed after it
 
 
-def _is_literal(host: str) -> bool:
-    """Whether a host that was listed is an address (or this machine) by its own name."""
-    if host == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _cut(handle: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side has gone already
+        handle.shutdown(socket.SHUT_RDWR)
 
 
-def _ask(connection: http.client.HTTPConnection, parts: SplitResult) -> http.client.HTTPResponse:
+def _ask(connection: http.client.HTTPConnection, parts: SplitResult, deadline: float) -> http.client.HTTPResponse:
     path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
     try:
         path.encode("ascii")
     except UnicodeEncodeError as error:
         raise WorkerError("the address holds letters that are not ASCII; write them as %XX") from error
     connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "orchestai-jax"})
-    return connection.getresponse()
+    response = connection.getresponse()
+    _left(deadline)  # headers that were cut short look like whole ones
+    return response
 
 
 def _check_status(response: http.client.HTTPResponse, address: str) -> None:
@@ -131,7 +106,7 @@ def _check_status(response: http.client.HTTPResponse, address: str) -> None:
     busy = response.status == 429 or response.status >= 500
     headers = {name.lower(): value for name, value in response.headers.items()}
     raise WorkerError(
-        f"{_short(address)} answered {response.status} {response.reason}",
+        f"{shown_address(address)} answered {response.status} {response.reason}",
         retryable=busy,
         retry_after_s=retry_after(headers) if busy else None,
     )
@@ -140,16 +115,15 @@ def _check_status(response: http.client.HTTPResponse, address: str) -> None:
 def _save(
     call: ToolCall,
     response: http.client.HTTPResponse,
-    connection: http.client.HTTPConnection,
     address: str,
     allowed: WebConnection,
     deadline: float,
 ) -> str:
     if (response.headers["Content-Encoding"] or "identity") != "identity":
-        raise WorkerError(f"{_short(address)} came compressed without being asked to")
+        raise WorkerError(f"{shown_address(address)} came compressed without being asked to")
     told = response.headers["Content-Length"]
     if told and told.isdigit() and int(told) > allowed.max_bytes:
-        raise WorkerError(f"{_short(address)} has {told} bytes; at most {allowed.max_bytes} are fetched")
+        raise WorkerError(f"{shown_address(address)} has {told} bytes; at most {allowed.max_bytes} are fetched")
 
     def write(path: Path) -> None:
         received = 0
@@ -158,19 +132,18 @@ def _save(
                 if call.cancelled.is_set():
                     return  # what calls this drops the file then
                 try:
-                    if connection.sock is not None:
-                        connection.sock.settimeout(_left(deadline))
                     block = response.read1(_BLOCK)
+                    _left(deadline)  # an answer of no told length ends where it is cut
                 except (OSError, http.client.HTTPException) as error:  # the network's, not those of writing
-                    raise _broken(address, allowed, error) from error
+                    raise _broken(address, allowed, deadline, error) from error
                 if not block:
                     break
                 received += len(block)
                 if received > allowed.max_bytes:
-                    raise WorkerError(f"{_short(address)} is larger than {allowed.max_bytes} bytes")
+                    raise WorkerError(f"{shown_address(address)} is larger than {allowed.max_bytes} bytes")
                 file.write(block)
         if told and told.isdigit() and received != int(told):
-            message = f"{_short(address)} broke off after {received} of {told} bytes"
+            message = f"{shown_address(address)} broke off after {received} of {told} bytes"
             raise WorkerError(message, retryable=True)
 
     return call.write(_suffix(response.headers.get_content_type(), address), write)
@@ -199,16 +172,10 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _broken(address: str, allowed: WebConnection, error: Exception) -> WorkerError:
-    if isinstance(error, TimeoutError):
-        return WorkerError(f"{_short(address)} took longer than {allowed.timeout_s:g} s", retryable=True)
+def _broken(address: str, allowed: WebConnection, deadline: float, error: Exception) -> WorkerError:
+    if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+        return WorkerError(f"{shown_address(address)} took longer than {allowed.timeout_s:g} s", retryable=True)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return WorkerError(f"{_short(address)}: its certificate is not valid: {error.verify_message}")
+        return WorkerError(f"{shown_address(address)}: its certificate is not valid: {error.verify_message}")
     line = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return WorkerError(f"{_short(address)} cannot be fetched: {line[:200]}", retryable=True)
-
-
-def _short(address: str) -> str:
-    """An address without its query, which may hold keys."""
-    shown = re.sub(r"[\s\x00-\x1f]+", " ", address.partition("?")[0].partition("#")[0])
-    return shown if len(shown) <= 100 else shown[:97] + "..."
+    return WorkerError(f"{shown_address(address)} cannot be fetched: {line[:200]}", retryable=True)

@@ -196,7 +196,8 @@ class WebConnection(_Connection):
 
     kind: Literal["web"] = "web"
     allow: tuple[str, ...] = ()
-    """Hosts: example.org (that host), *.example.org (hosts below it), 127.0.0.1:8080 (an address of this machine)."""
+    """Hosts: example.org (that host), *.example.org (hosts below it), 127.0.0.1:8080 or [::1]:8080 (an address of
+    this machine). A port allows only that port."""
     max_bytes: int = Field(default=20_000_000, ge=1)
     """Largest answer."""
     timeout_s: float = Field(default=30.0, gt=0, le=600)

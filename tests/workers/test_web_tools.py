@@ -7,7 +7,7 @@ import pytest
 from loopback_server import serving, unused_port
 
 from orchestai_jax.workers import WorkerContext, WorkerError, load_bundled_catalog, local_workers, web_tools
-from orchestai_jax.workers.web_tools import check_address
+from orchestai_jax.workers.web_addresses import check_address, is_public
 from orchestai_jax.workflow import WebConnection
 
 CATALOG = load_bundled_catalog("extended_tools")
@@ -112,15 +112,58 @@ def test_patterns_of_hosts(host, pattern, fits):
             check_address(f"https://{host}/x", allowed)
 
 
-def test_a_listed_name_that_leads_into_this_network_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1", "::1", "::",
+        "fe80::1%eth0", "fd00::1", "fec0::1", "ff02::1", "::127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
+        "64:ff9b:1::1", "2002:7f00:1::", "2001:0:7f00:1::", "2001:db8::1", "4000::1",
+    ],
+)  # fmt: skip
+def test_addresses_of_networks_like_this_one_are_told(address):
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822", "::ffff:93.184.216.34"]
+)
+def test_public_addresses_are_told(address):
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "64:ff9b::7f00:1"])
+def test_a_listed_name_that_leads_into_this_network_is_refused(tmp_path, monkeypatch, address):
     def lookup(host, port, **_):
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr(web_tools.socket, "getaddrinfo", lookup)
     with serving(lambda request: request.answer(b"secret")) as server:
         error = refused(f"http://innocent.example:{server.port}/", tmp_path, allow=("innocent.example",))
-        assert "leads to the address 127.0.0.1 of this network" in str(error)
+        assert f"leads to the address {address} of this network" in str(error)
         assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url, pattern, fits",
+    [
+        ("https://example.org/", "example.org:443", True),
+        ("http://example.org/", "example.org:80", True),
+        ("http://example.org/", "example.org:443", False),
+        ("http://[::1]:8080/", "[::1]:8080", True),
+        ("http://[0:0:0:0:0:0:0:1]:8080/", "[::1]:8080", True),
+        ("http://[::1]:8081/", "[::1]:8080", False),
+        ("http://[::1]:8081/", "[::1]", True),
+        ("http://[::1]:8081/", "::1", True),
+        ("http://127.0.0.1/", "*.0.0.1", False),
+    ],
+)
+def test_patterns_of_ports_and_addresses(url, pattern, fits):
+    allowed = WebConnection(allow=(pattern,))
+    if fits:
+        check_address(url, allowed)
+    else:
+        with pytest.raises(WorkerError, match="not among the hosts"):
+            check_address(url, allowed)
 
 
 def test_redirects_stay_within_the_list(tmp_path):
@@ -194,16 +237,33 @@ def test_a_server_that_stalls_is_left(tmp_path):
         assert error.retryable
 
 
-def test_a_server_that_trickles_does_not_hold_the_task_for_ever(tmp_path):
-    def answer(request):
-        request.start(content_type="text/plain", content_length="40")
-        for _ in range(40):  # never silent for long, and never done within the time
-            request.send(b"x")
+@pytest.mark.parametrize("what", ["headers", "content", "content of no told length"])
+def test_a_server_that_trickles_does_not_hold_the_task_for_ever(tmp_path, what):
+    trickled = []
+
+    def trickle(request, data, times):
+        for _ in range(times):  # never silent for long, and never done within the time
+            request.send(data)
+            trickled.append(data)
             if server.closing.wait(0.05):
                 break
 
+    def answer(request):
+        if what == "headers":
+            request.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
+            trickle(request, b"X-More: yes\r\n", 80)
+        elif what == "content":
+            request.start(content_type="text/plain", content_length="80")
+            trickle(request, b"x", 80)
+        else:
+            request.start(content_type="text/plain", connection="close")
+            trickle(request, b"x", 80)
+
     with serving(answer) as server:
-        assert "took longer than 0.3 s" in str(refused(server.url, tmp_path, allow=HERE, timeout_s=0.3))
+        error = refused(server.url, tmp_path, allow=HERE, timeout_s=0.3)
+        assert "took longer than 0.3 s" in str(error)
+        assert error.retryable
+    assert len(trickled) < 80, "it was left before the server had ended"
 
 
 def test_a_server_that_is_not_there(tmp_path):
