@@ -29,7 +29,7 @@ from orchestai_jax.execution import (
 )
 from orchestai_jax.execution._node import _trusted_run
 from orchestai_jax.workers import Output, WorkerError
-from orchestai_jax.workflow import Attempt, Reference, TaskRun, WorkerLimits, latest_records, read_records
+from orchestai_jax.workflow import Attempt, Reference, TaskRun, latest_records, read_records
 
 
 def entries(lines):
