@@ -181,6 +181,8 @@ class McpConnection(_Connection):
     """Environment variable that holds the bearer token for `url`."""
     start_s: float = Field(default=30.0, gt=0, le=600)
     """Seconds that the server may take to start and answer the first request."""
+    call_s: float = Field(default=300.0, gt=0, le=86_400)
+    """Seconds that a call of the tool may take."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

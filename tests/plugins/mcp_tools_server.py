@@ -1,9 +1,10 @@
 """A real MCP server over stdio, for the tests."""
 
+import asyncio
 import os
 import sys
 
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
@@ -48,6 +49,19 @@ def environment(name: str) -> str:
 
 
 environment.calls = 0
+
+
+@server.tool()
+def key_of_call(ctx: Context) -> str:
+    """The idempotency key that came with the call."""
+    return str((ctx.request_context.meta or {}).get("idempotency-key", "none"))
+
+
+@server.tool()
+async def stall() -> str:
+    """Never answer, and hold nobody else up."""
+    await asyncio.sleep(600)
+    return "late"
 
 
 @server.tool()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import mcp
 import pytest
 from loopback_server import unused_port
 
@@ -97,6 +98,65 @@ def test_a_server_that_dies_fails_the_call_and_is_started_anew_for_the_next(tmp_
         assert output.values == {"result": "AGAIN!"}
 
     together(do, server)
+
+
+def test_a_call_that_takes_too_long_is_left_and_the_server_serves_on(tmp_path):
+    server = McpServer(McpConnection(command=COMMAND, call_s=1.0))
+
+    async def do(kinds):
+        with pytest.raises(WorkerError, match=r"did not answer within 1 s \(connection\.call_s\)") as caught:
+            async with asyncio.timeout(60):
+                await worker(server, "stall").run(kinds["stall"], {}, context(tmp_path))
+        assert caught.value.retryable
+        [session] = server._sessions.values()
+        output = await worker(server, "shout").run(kinds["shout"], {"text": "on"}, context(tmp_path))
+        assert output.values == {"result": "ON!"}
+        assert list(server._sessions.values()) == [session], "in the same process"
+
+    together(do, server)
+
+
+def test_a_call_carries_a_key_that_tells_a_repeated_one(tmp_path):
+    server = McpServer(McpConnection(command=COMMAND))
+
+    async def do(kinds):
+        async def key(**fields):
+            where = WorkerContext(tmp_path, tmp_path, "t1", **fields)
+            return (await worker(server, "key_of_call").run(kinds["key_of_call"], {}, where)).values["result"]
+
+        first = await key(idempotency_key="run1-t1")
+        assert first.startswith("run1-t1")
+        assert await key(idempotency_key="run1-t1") == first
+        assert await key(idempotency_key="run1-t1", attempt=2) != first
+        assert await key() == "none"
+
+    together(do, server)
+
+
+def test_a_session_that_broke_does_not_take_the_next_one_with_it(tmp_path):
+    server = McpServer(McpConnection(command=COMMAND))
+
+    async def do():
+        loop = asyncio.get_running_loop()
+        sessions = []
+
+        async def breaks():
+            async with server._calling():
+                sessions.append(server._sessions.pop(loop))  # another call saw it break, and has begun the next one
+                async with server._calling():
+                    sessions.append(server._sessions[loop])
+                raise mcp.MCPError(-32000, "Connection closed")
+
+        with pytest.raises(WorkerError, match="Connection closed"):
+            await breaks()
+        old, new = sessions
+        assert old.over
+        assert server._sessions[loop] is new
+        assert not new.over
+        await server.close()
+        assert new.over
+
+    asyncio.run(do())
 
 
 def test_servers_that_do_not_start(tmp_path, monkeypatch):

@@ -73,10 +73,18 @@ class McpServer:
                     break
         return tools
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> mcp.types.CallToolResult:
-        """Call a tool. Raises WorkerError where the server refuses or fails; a tool's own error is in the result."""
+    async def call(self, tool: str, arguments: dict[str, Any], idempotency_key: str = "") -> mcp.types.CallToolResult:
+        """Call a tool; a tool's own error is in the result.
+
+        The protocol has no field for an idempotency key of its own: it goes into the request's `_meta`, which is open
+        to any key, under `idempotency-key`; a server that does not know it passes it over.
+
+        Raises:
+            WorkerError: the server refuses, fails, or takes longer than `connection.call_s`.
+        """
+        meta: Any = {"idempotency-key": idempotency_key} if idempotency_key else None
         async with self._calling() as client:
-            return await client.call_tool(tool, arguments)
+            return await client.call_tool(tool, arguments, meta=meta)
 
     async def close(self) -> None:
         """End the session of the running event loop, and with it the server that was started."""
@@ -91,16 +99,22 @@ class McpServer:
         if session is None or session.over:
             session = self._sessions[loop] = _Session(self)
         client = await session.client()
+        limit = asyncio.timeout(self.connection.call_s)
         try:
-            yield client
+            async with limit:
+                yield client
         except mcp.MCPError as error:
             gone = session.over or error.code == -32000  # the library's code for a connection that was closed
             if gone:
-                self._sessions.pop(loop, None)
+                if self._sessions.get(loop) is session:  # another call may have begun the next one
+                    del self._sessions[loop]
                 await session.end()
             said = session.last_words() if gone else ""
             raise WorkerError(self._line(f"{error.message}{said}"), retryable=gone) from error
         except (OSError, httpx2.HTTPError) as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                line = self._line(f"it did not answer within {self.connection.call_s:g} s (connection.call_s)")
+                raise WorkerError(line, retryable=True) from error
             raise WorkerError(self._line(f"{type(error).__name__}: {error}"), retryable=True) from error
 
     def _line(self, message: str) -> str:
@@ -186,6 +200,6 @@ class _Session:
         headers = {}
         if connection.key_env:
             headers["Authorization"] = f"Bearer {os.environ[connection.key_env].strip()}"
-        timeout = httpx2.Timeout(connection.start_s, read=300.0)  # a tool may take its time to answer
+        timeout = httpx2.Timeout(connection.start_s, read=connection.call_s)  # a tool may take its time to answer
         http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=timeout))
         return mcp.Client(streamable_http_client(connection.url, http_client=http))

@@ -64,7 +64,8 @@ class McpWorker:
             if parameter.type == "path" and parameter.name in given:
                 given[parameter.name] = str(resolve_inside(context.root, given[parameter.name]))
         tool = self._tool or task_type.id
-        result = await self.server.call(tool, given)
+        key = f"{context.idempotency_key}-{context.attempt}" if context.idempotency_key else ""
+        result = await self.server.call(tool, given, key)
         text = "\n".join(block.text for block in result.content if block.type == "text")
         if result.is_error:
             raise WorkerError(f"the tool {tool} failed: {' '.join(text.split())[:300] or 'it does not say why'}")
