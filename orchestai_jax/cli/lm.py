@@ -89,7 +89,10 @@ def tokenizer(
 def generate(
     model: ModelArgument,
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="What is continued; - reads stdin.")],
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", metavar="N", help="Most tokens.")] = 200,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", metavar="N", help="Most tokens (default: up to the model's positions)."),
+    ] = None,
     temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option("--top-k", metavar="K", help="Draw among the K likeliest.")] = None,
     top_p: Annotated[float, typer.Option("--top-p", metavar="P", help="Draw among those that reach P.")] = 1.0,
@@ -103,7 +106,7 @@ def generate(
 
     \b
     Examples:
-      orchestai lm generate runs/shakespeare --prompt "ROMEO:" --max-new-tokens 300
+      orchestai lm generate runs/shakespeare --prompt "ROMEO:" --max-new-tokens 50
       orchestai lm generate runs/shakespeare --prompt "ROMEO:" --temperature 0 --stop "JULIET" --json
     """
     from orchestai_jax.language_model.sampling import Sampling
@@ -142,7 +145,7 @@ def bench(
 
     \b
     Examples:
-      orchestai lm bench runs/shakespeare --prefill 64
+      orchestai lm bench runs/shakespeare --prefill 32 --decode 32
       orchestai lm bench --shape 0.7b --json
     """
     from orchestai_jax.language_model.benchmark import measure_generation

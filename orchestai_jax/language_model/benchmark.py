@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orchestai_jax.language_model.cache import CacheKind
-from orchestai_jax.language_model.generation import CAPACITY_STEP, decode, pad_left, prefill
+from orchestai_jax.language_model.generation import bucket_of, capacity_of, decode, pad_left, prefill
 from orchestai_jax.language_model.model import known_vocab_size
 from orchestai_jax.language_model.sampling import Draws, Sampling
 from orchestai_jax.language_model.serving_model import ServingModel
@@ -69,16 +69,13 @@ def measure_generation(
         tokens, start = pad_left([rng.integers(0, vocab, count)])
         return prefill(model, jnp.asarray(tokens), jnp.asarray(start), draws, capacity=capacity, kind=cache)
 
-    def rounded(slots: int) -> int:
-        return -(-slots // CAPACITY_STEP) * CAPACITY_STEP
-
     def time_prefill() -> float:
         begun = time.perf_counter()
-        jax.block_until_ready(read(prefill_tokens, rounded(prefill_tokens)))
+        jax.block_until_ready(read(prefill_tokens, capacity_of(bucket_of(prefill_tokens))))
         return time.perf_counter() - begun
 
     def time_decode() -> float:
-        token, kept = jax.block_until_ready(read(1, rounded(16 + decode_tokens)))
+        token, kept = jax.block_until_ready(read(1, capacity_of(bucket_of(1) + decode_tokens)))
         begun = time.perf_counter()
         for step in range(1, decode_tokens + 1):
             token, kept = decode(model, kept, token, draws, jnp.int32(step))

@@ -15,7 +15,7 @@ from orchestai_kernels.attention import attention
 
 from orchestai_jax.language_model.cache import CacheKind, KeyValueCache, attend_cached, empty_cache, write
 from orchestai_jax.language_model.model import compute_dtype, known_vocab_size
-from orchestai_jax.language_model.sampling import Draws, Sampling, choose_tokens
+from orchestai_jax.language_model.sampling import NOT_FINITE, Draws, Sampling, choose_tokens
 from orchestai_jax.language_model.serving_model import ServingModel, embed, head_logits, run_layers
 from orchestai_jax.nn.grouped_query_attention import Attend
 
@@ -37,11 +37,16 @@ class Generated:
     """`stop`: a stop token came; `length`: `max_new_tokens` were made."""
 
 
+class NotFiniteError(ArithmeticError):
+    """A model gave logits that are NaN or infinite, of which no token can be chosen."""
+
+
 class Generator:
     """Generates from a model; holds no state between calls but the compiled programs, which all generators share.
 
-    One program is compiled for each (batch, prompt bucket, capacity) and two for each (batch, capacity); other prompts,
-    seeds and sampling values compile nothing.
+    One program is compiled for each (batch, prompt bucket, capacity) and two for each (batch, capacity), anew for each
+    of the three ways to choose: the likeliest token, drawn, drawn among some. Other prompts, seeds, temperatures, top_k
+    and top_p compile nothing.
     """
 
     def __init__(self, model: ServingModel, *, cache: CacheKind = "float"):
@@ -77,13 +82,14 @@ class Generator:
         """One list a step: each row's token (a stop token is its last), None for rows that have ended.
 
         Args:
-          prompts: token numbers, one or more prompts of any lengths; a row is what it would be alone.
+          prompts: token numbers, one or more prompts of any lengths. Taking the likeliest token, a row is what it would
+            be alone; draws depend on the row's number too.
           max_new_tokens: most tokens a row (None = up to the model's max_positions).
           sampling: None takes the likeliest token.
           stop_tokens: a row ends with any of these.
 
         Raises ValueError, before anything runs, for no or empty prompts, unknown tokens, and prompts that leave no room
-        for `max_new_tokens`.
+        for `max_new_tokens`; and, when it comes to it, NotFiniteError for logits that are not finite.
         """
         return self._stream(*self._checked(prompts, max_new_tokens, stop_tokens), sampling or Sampling())
 
@@ -102,7 +108,7 @@ class Generator:
                 bad = row[(row < 0) | (row >= vocab_size)][0]
                 raise ValueError(f"prompt {index} holds token {bad}; the vocabulary's are 0 to {vocab_size - 1}")
         longest = max(row.size for row in rows)
-        room = config.max_positions - longest
+        room = config.max_positions - longest + 1  # the last token is not read
         if longest > config.max_positions:
             raise ValueError(f"the prompt has {longest} tokens, the model has {config.max_positions} positions")
         if max_new_tokens is None:
@@ -110,7 +116,7 @@ class Generator:
         if not 1 <= max_new_tokens <= room:
             raise ValueError(
                 f"max_new_tokens must be 1 to {room} (max_positions {config.max_positions} less the prompt's "
-                f"{longest} tokens), got {max_new_tokens}"
+                f"{longest} tokens, and one that is not read), got {max_new_tokens}"
             )
         return rows, max_new_tokens, frozenset(stop_tokens)
 
@@ -119,7 +125,7 @@ class Generator:
     ) -> Iterator[list[int | None]]:
         draws = Draws.of(sampling, known_vocab_size(self.model.config))
         padded, start = pad_left(rows)
-        capacity = -(-(padded.shape[1] + max_new_tokens) // CAPACITY_STEP) * CAPACITY_STEP
+        capacity = capacity_of(padded.shape[1] + max_new_tokens)
         tokens, cache = prefill(
             self.model, jnp.asarray(padded), jnp.asarray(start), draws, capacity=capacity, kind=self.cache
         )
@@ -131,6 +137,11 @@ class Generator:
                 tokens, cache = decode(self.model, cache, made, draws, jnp.int32(step))
             out: list[int | None] = []
             for row, token in enumerate(np.asarray(made).tolist()):
+                if token == NOT_FINITE and not ended[row]:
+                    raise NotFiniteError(
+                        f"the model's logits for row {row} are not finite at token {step}: its parameters are "
+                        f"damaged, or overflow {compute_dtype(self.model.config)}"
+                    )
                 out.append(None if ended[row] else token)
                 ended[row] = ended[row] or token in stop_tokens
             yield out
@@ -138,10 +149,19 @@ class Generator:
                 return
 
 
+def bucket_of(length: int) -> int:
+    """What prompts are padded to whose longest has `length` tokens."""
+    return max(SMALLEST_BUCKET, 1 << (length - 1).bit_length())
+
+
+def capacity_of(slots: int) -> int:
+    """The capacity of a cache that is to hold `slots`, those of padding among them."""
+    return -(-slots // CAPACITY_STEP) * CAPACITY_STEP
+
+
 def pad_left(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(tokens int32 [batch, bucket], the slot of each row's first token): rows end together."""
-    longest = max(row.size for row in rows)
-    bucket = max(SMALLEST_BUCKET, 1 << (longest - 1).bit_length())
+    bucket = bucket_of(max(row.size for row in rows))
     padded = np.zeros((len(rows), bucket), np.int32)
     for index, row in enumerate(rows):
         padded[index, bucket - row.size :] = row

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int32, UInt32
 
+NOT_FINITE = -1
+"""What is chosen of logits that are NaN, infinite, or all -infinity."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
@@ -21,7 +24,7 @@ class Sampling:
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability can be drawn (1 = all)."""
     seed: int = 0
-    """Of all draws; row r of a batch draws with (seed, r)."""
+    """Of all draws; row r of a batch draws step t with (seed, t, r)."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -72,7 +75,15 @@ class Draws:
 def choose_tokens(
     logits: Float[Array, "batch vocab"], draws: Draws, step: Int[Array, ""] | int
 ) -> Int32[Array, "batch"]:
-    """The next token of each row. `step` counts the tokens drawn before; row, step and seed decide the draw."""
+    """The next token of each row. `step` counts the tokens drawn before; row, step and seed decide the draw.
+
+    NOT_FINITE for a row whose largest logit is no finite number.
+    """
+    sound = jnp.isfinite(jnp.max(logits, axis=-1))  # the maximum with a NaN is NaN
+    return jnp.where(sound, _chosen(logits, draws, step), NOT_FINITE)
+
+
+def _chosen(logits: Array, draws: Draws, step: Int[Array, ""] | int) -> Array:
     if draws.greedy:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     scaled = logits / draws.temperature

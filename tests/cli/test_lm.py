@@ -86,3 +86,18 @@ def test_export_and_bench(model, tmp_path):
     result = cli("lm", "bench", model, "--prefill", "41")
     assert result.exit_code == 2
     assert "must fit the model's 40 positions" in result.output
+
+
+@pytest.mark.parametrize("prompt", [17, 33, 130])
+def test_bench_of_prompts_of_any_length(prompt):
+    """130 is padded to 256, which is more than a cache for 130 tokens would hold."""
+    from orchestai_jax.language_model.benchmark import measure_generation
+    from orchestai_jax.language_model.serving_model import serving_model
+
+    config = LanguageModelConfig(
+        vocab_size=26, hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, num_kv_heads=2,
+        max_positions=160,
+    )  # fmt: skip
+    model = serving_model(config, initial_parameters(config, 0))
+    speed = measure_generation(model, prefill_tokens=prompt, decode_tokens=1, repeats=1)
+    assert (speed.prefill_tokens, len(speed.prefill_s)) == (prompt, 1)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.language_model import apply_model, initial_parameters
-from orchestai_jax.language_model.generation import Generator, append, decode, next_tokens, prefill
+from orchestai_jax.language_model.generation import Generator, NotFiniteError, append, decode, next_tokens, prefill
 from orchestai_jax.language_model.sampling import Sampling
 from orchestai_jax.language_model.serving_model import random_packed_model, serving_model
 from orchestai_jax.quantization import QuantizationRule
@@ -110,8 +110,8 @@ def test_stop_tokens_end_a_row(generator):
         ([[1, 17]], 1, "prompt 0 holds token 17; the vocabulary's are 0 to 16"),
         ([[1, -1]], 1, "prompt 0 holds token -1"),
         ([[0] * 49], 1, "the prompt has 49 tokens, the model has 48 positions"),
-        ([[0] * 40], 9, "max_new_tokens must be 1 to 8 .* got 9"),
-        ([[0]], 0, "max_new_tokens must be 1 to 47 .* got 0"),
+        ([[0] * 40], 10, "max_new_tokens must be 1 to 9 .* got 10"),
+        ([[0]], 0, "max_new_tokens must be 1 to 48 .* got 0"),
     ],
 )
 def test_prompts_that_are_refused(generator, prompts, most, message):
@@ -121,7 +121,19 @@ def test_prompts_that_are_refused(generator, prompts, most, message):
 
 def test_all_positions_are_used(small, generator):
     (made,) = generator.generate([[1] * 40])
-    assert len(made.tokens) == 8
+    assert len(made.tokens) == 9, "8 that take the other positions, and one that is not read"
+    config, parameters = small
+    whole = jnp.asarray([[1] * 40 + list(made.tokens[:8])], jnp.int32)
+    assert made.tokens[8] == int(apply_model(config, parameters, whole)[0, -1].argmax())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0), Sampling(1.0, top_k=3)], ids=str)
+def test_logits_that_are_not_finite_are_an_error(small, value, sampling):
+    config, parameters = small
+    broken = {**parameters, "head": parameters["head"].at[3].set(value)}
+    with pytest.raises(NotFiniteError, match="logits for row 0 are not finite at token 1: its"):
+        Generator(serving_model(config, broken)).generate([PROMPT], max_new_tokens=3, sampling=sampling)
 
 
 def test_parameters_that_do_not_fit_are_listed(small):
