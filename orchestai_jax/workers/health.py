@@ -7,6 +7,7 @@ import dataclasses
 import time
 from typing import Protocol, runtime_checkable
 
+from orchestai_jax.config import redact
 from orchestai_jax.workers.worker import Worker, WorkerError
 
 
@@ -50,6 +51,14 @@ async def check_worker(worker: Worker, timeout_s: float = 60.0) -> Health:
         return Health(False, f"did not answer its check within {timeout_s:g} s")
     except WorkerError as error:
         return Health(False, str(error))
+    except Exception as error:  # noqa: BLE001 - foreign code; that it breaks is the finding
+        return Health(False, f"its check failed with {broke_with(error)}")
+
+
+def broke_with(error: Exception) -> str:
+    """An error of foreign code on one line, its type named, secrets masked."""
+    line = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+    return line if len(line) <= 300 else line[:297] + "..."
 
 
 class Stopwatch:

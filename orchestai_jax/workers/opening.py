@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from orchestai_jax.workers.discovery.entry_points import WorkerOffer, find_offer
+from orchestai_jax.workers.health import broke_with
 from orchestai_jax.workers.local_language_model import LocalLanguageModel
 from orchestai_jax.workers.registry import local_workers
 from orchestai_jax.workers.simulated import SimulatedWorker
@@ -20,6 +23,8 @@ from orchestai_jax.workflow.connections import (
     OpenAIConnection,
     SimulatedConnection,
 )
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_workers(catalog: Catalog, *, simulate: bool = False) -> dict[str, Worker]:
@@ -37,6 +42,7 @@ def open_workers(catalog: Catalog, *, simulate: bool = False) -> dict[str, Worke
     """
     workers: dict[str, Worker] = dict(local_workers(catalog))
     servers: dict[McpConnection, Any] = {}
+    offers: dict[str, WorkerOffer | str] = {}
     models: list[WorkerSpec] = []
     for spec in catalog.workers:
         match spec.connection:
@@ -49,7 +55,9 @@ def open_workers(catalog: Catalog, *, simulate: bool = False) -> dict[str, Worke
             case McpConnection() as connection:
                 workers[spec.id] = _with_extra(spec, "mcp", lambda s=spec, c=connection: _mcp(s, c, servers))
             case EntryPointConnection() as connection:
-                workers[spec.id] = _installed(spec, connection.name)
+                if connection.name not in offers:
+                    offers[connection.name] = find_offer(connection.name)
+                workers[spec.id] = _installed(spec, connection.name, offers[connection.name])
             case SimulatedConnection():
                 if simulate:
                     workers[spec.id] = SimulatedWorker(spec)
@@ -60,11 +68,18 @@ def open_workers(catalog: Catalog, *, simulate: bool = False) -> dict[str, Worke
 
 
 async def close_workers(workers: Iterable[Worker]) -> None:
-    """Close connections and end servers that workers opened in the running event loop. They open anew when used."""
+    """Close connections and end servers that workers opened in the running event loop. They open anew when used.
+
+    A worker that cannot be closed is named in a warning; those after it are closed all the same.
+    """
     for worker in workers:
         close = getattr(worker, "close", None)
-        if close is not None:
+        if close is None:
+            continue
+        try:
             await close()
+        except Exception as error:  # noqa: BLE001 - foreign code
+            _LOG.warning("worker %s was not closed: %s", worker.spec.id, broke_with(error))
 
 
 def fault_of(worker: Worker) -> str | None:
@@ -74,7 +89,10 @@ def fault_of(worker: Worker) -> str | None:
     of the kind is missing, and for workers that have no `fault` to ask for.
     """
     fault: Callable[[], str | None] | None = getattr(worker, "fault", None)
-    return None if fault is None else fault()
+    try:
+        return None if fault is None else fault()
+    except Exception as error:  # noqa: BLE001 - foreign code; that it breaks is the finding
+        return f"worker {worker.spec.id}: its own fault() failed with {broke_with(error)}"
 
 
 def _with_extra(spec: WorkerSpec, extra: str, make: Callable[[], Worker]) -> Worker:
@@ -120,10 +138,7 @@ def _mcp(spec: WorkerSpec, connection: McpConnection, servers: dict[McpConnectio
     return module.McpWorker(spec, servers.setdefault(server, module.McpServer(server)))
 
 
-def _installed(spec: WorkerSpec, name: str) -> Worker:
-    from orchestai_jax.workers.discovery.entry_points import find_offer
-
-    offer = find_offer(name)
+def _installed(spec: WorkerSpec, name: str, offer: WorkerOffer | str) -> Worker:
     if isinstance(offer, str):
         return UnavailableWorker(spec, offer)
     found = {worker.spec.id: worker for worker in offer.workers}

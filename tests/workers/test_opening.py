@@ -195,6 +195,57 @@ def install(monkeypatch):
     return install
 
 
+class Broken(Theirs):
+    """Foreign code whose every optional member raises, with a secret in what it says."""
+
+    spec = WorkerSpec(id="broken", task_types=("translate_text",))
+
+    def fault(self):
+        raise KeyError("abcdef-123456")
+
+    async def check(self):
+        raise KeyError("abcdef-123456")
+
+    async def close(self):
+        raise RuntimeError("abcdef-123456")
+
+
+def test_foreign_code_that_breaks_is_a_finding_about_itself_alone(monkeypatch, caplog):
+    monkeypatch.setenv("SOME_TOKEN", "abcdef-123456")
+    health = asyncio.run(check_worker(Broken()))
+    assert not health.ok
+    assert health.detail == "its check failed with KeyError: '***'"
+    assert fault_of(Broken()) == "worker broken: its own fault() failed with KeyError: '***'"
+    closed = []
+
+    class Closes(Theirs):
+        async def close(self):
+            closed.append(self)
+
+    asyncio.run(close_workers([Closes(), Broken(), Closes()]))
+    assert len(closed) == 2, "those after it are closed too"
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "worker broken was not closed: RuntimeError: ***" in record.getMessage()
+
+
+def test_what_a_package_offers_is_asked_for_once(install):
+    asked = []
+
+    class Second(Theirs):
+        spec = WorkerSpec(id="theirs_2", task_types=("translate_text",))
+
+    def offer():
+        asked.append(1)
+        return WorkerOffer((), (Theirs(), Second()))
+
+    install(theirs=offer)
+    connection = EntryPointConnection(name="theirs")
+    specs = [WorkerSpec(id=i, task_types=("translate_text",), connection=connection) for i in ("theirs", "theirs_2")]
+    assert set(open_workers(catalog(*specs))) >= {"theirs", "theirs_2"}
+    assert len(asked) == 1
+
+
 def test_workers_of_installed_packages_are_opened(install, tmp_path):
     install(theirs=lambda: WorkerOffer((), (Theirs(),)))
     worker = open_workers(EVERY_KIND)["theirs"]
