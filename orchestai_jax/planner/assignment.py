@@ -22,7 +22,7 @@ from orchestai_jax.workflow import Catalog, Workflow, WorkflowError, critical_pa
 _LEAST_SUCCESS = 1e-9
 """A worker that never succeeds has log-probability of success log(1e-9), not minus infinity."""
 _SLACK = 1e-6
-"""Seconds or dollars by which a floating-point sum may miss a limit that it meets."""
+"""Share of a limit by which a floating-point sum, or the solver's tolerance, may miss it."""
 
 
 class AssignmentError(ValueError):
@@ -207,8 +207,11 @@ def _solve(
     num_choices, num_tasks = int(offsets[-1]), len(options)
     makespan = num_choices + num_tasks
     flat = [estimate for own in options for _, estimate in own]
-    # Whole numbers near 1 suit the solver's absolute tolerances better than fractions of a cent.
     cost, latency = np.array([e.cost for e in flat]), np.array([e.latency for e in flat])
+    # What alone is over a limit is out. The largest that is left is the unit: the solver's tolerances are absolute, and
+    # next to a worker that nobody could pay, a limit would be among them.
+    possible = (cost <= _most(limits.budget)) & (latency <= _most(limits.deadline))
+    cost, latency = np.where(possible, cost, 0.0), np.where(possible, latency, 0.0)
     money, time = max(float(cost.max()), 1e-300), max(float(latency.max()), 1e-300)
     cost, latency = cost / money, latency / time
     row_entries: list[tuple[list[int], list[float]]] = []
@@ -231,7 +234,7 @@ def _solve(
         if t not in followed:
             add([makespan, num_choices + t, *own], [1.0, -1.0, *(-latency[i] for i in own)], 0.0, np.inf)
     if limits.budget is not None:
-        add(range(num_choices), cost, -np.inf, (limits.budget + _SLACK * money) / money)
+        add(range(num_choices), cost, -np.inf, _most(limits.budget) / money)
     if limits.least_success is not None:
         logs = [math.log(max(e.success, _LEAST_SUCCESS)) for e in flat]
         add(range(num_choices), logs, math.log(limits.least_success) - 1e-9, np.inf)
@@ -241,9 +244,9 @@ def _solve(
     else:
         goal[makespan] = 1.0
     high = np.full(makespan + 1, np.inf)
-    high[:num_choices] = 1.0
+    high[:num_choices] = possible
     if limits.deadline is not None:
-        high[makespan] = limits.deadline / time + _SLACK
+        high[makespan] = _most(limits.deadline) / time
     integrality = np.zeros(makespan + 1)
     integrality[:num_choices] = 1
     matrix = sparse.csr_array(
@@ -272,6 +275,10 @@ def _solve(
     return chosen, bound, result.status == 0
 
 
+def _most(limit: float | None) -> float:
+    return math.inf if limit is None else limit * (1 + _SLACK)
+
+
 def _why_not(workflow: Workflow, options: Sequence[_Options], limits: Limits, time_limit_s: float) -> str:
     """One line on what cannot be met, with the least that is possible of each limit taken alone."""
     fastest = {t.id: min(e.latency for _, e in own) for t, own in zip(workflow.tasks, options, strict=True)}
@@ -279,9 +286,9 @@ def _why_not(workflow: Workflow, options: Sequence[_Options], limits: Limits, ti
     least_cost = math.fsum(min(e.cost for _, e in own) for own in options)
     most_success = math.prod(max(e.success for _, e in own) for own in options)
     faults = []
-    if limits.deadline is not None and least_time > limits.deadline + _SLACK:
+    if limits.deadline is not None and least_time > _most(limits.deadline):
         faults.append(f"the fastest workers take {least_time:.4g} s, the deadline is {limits.deadline:g} s")
-    if limits.budget is not None and least_cost > limits.budget + _SLACK:
+    if limits.budget is not None and least_cost > _most(limits.budget):
         faults.append(f"the cheapest workers cost ${least_cost:.4g}, the budget is ${limits.budget:g}")
     if limits.least_success is not None and most_success < limits.least_success:
         faults.append(f"the best workers succeed with {most_success:.4g}, wanted is {limits.least_success:g}")

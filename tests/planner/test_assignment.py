@@ -171,6 +171,35 @@ def test_what_cannot_be_met_is_named(limits, said):
         assign_workers(workflow_of([(0, 1)], 2), estimates_of(options), limits=limits)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_limits_are_kept_relative_to_themselves_however_dear_or_slow_other_workers_are(scale):
+    cheap, dear = Estimate(0.9, 0.4 * scale, 0.9 * scale), Estimate(0.9, 0.9 * scale, 0.4 * scale)
+    hopeless = Estimate(1.0, 1e7 * scale, 1e7 * scale)
+    fastest, cheapest = Estimate(0.9, 1e7 * scale, 0.01 * scale), Estimate(0.9, 0.01 * scale, 1e7 * scale)
+    workflow, options = workflow_of([(0, 1)], 2), [[cheap, dear, hopeless, fastest, cheapest]] * 2
+    found = assign_workers(workflow, estimates_of(options), minimise="latency", limits=Limits(budget=1.0 * scale))
+    assert found.cost == pytest.approx(0.8 * scale)
+    assert found.optimal
+    assert found.bound == pytest.approx(found.latency)
+    found = assign_workers(workflow, estimates_of(options), minimise="cost", limits=Limits(deadline=1.0 * scale))
+    assert found.latency == pytest.approx(0.8 * scale)
+    assert found.bound == pytest.approx(found.cost)
+    with pytest.raises(AssignmentError, match="the cheapest workers cost"):
+        assign_workers(workflow, estimates_of([[cheap, dear]] * 2), limits=Limits(budget=0.7999 * scale))
+    with pytest.raises(AssignmentError, match="the fastest workers take"):
+        assign_workers(workflow, estimates_of([[cheap, dear]] * 2), limits=Limits(deadline=0.7999 * scale))
+
+
+def test_a_sum_that_misses_its_limit_by_rounding_meets_it():
+    options = [[Estimate(1, 0.1, 0.1)]] * 3
+    edges = [(0, 1), (1, 2)]
+    found = assign_workers(workflow_of(edges, 3), estimates_of(options), limits=Limits(deadline=0.3, budget=0.3))
+    assert found.cost == pytest.approx(0.3)
+    nothing = [[Estimate(1, 0.0, 0.0), Estimate(1, 0.5, 0.5)]]
+    found = assign_workers(workflow_of([], 1), estimates_of(nothing), limits=Limits(deadline=0.0, budget=0.0))
+    assert (found.cost, found.latency) == (0.0, 0.0)
+
+
 def test_limits_that_can_be_met_only_one_at_a_time():
     options = [[Estimate(1, 1, 10), Estimate(1, 10, 1)]]
     with pytest.raises(AssignmentError, match="all limits together"):
