@@ -15,7 +15,7 @@ _PLACE = "orchestai_kernels/cpu"
 
 
 class CompileKernels(BuildHookInterface):
-    """Without a compiler or the FFI headers the installation succeeds: the kernels then run by their reference."""
+    """Without a compiler, the FFI headers or room to write the installation succeeds: the reference runs then."""
 
     PLUGIN_NAME = "custom"
 
@@ -30,7 +30,7 @@ class CompileKernels(BuildHookInterface):
                 return
             self.folder = tempfile.TemporaryDirectory()
             library = build.build(pathlib.Path(self.folder.name) / build.LIBRARY.name)
-        except build.BuildError as error:
+        except (build.BuildError, OSError) as error:  # a read-only tree and a full disk too
             self.app.display_warning(f"cpu kernel not built: {error}; the reference will run instead")
             return
         for path in (library, build.about_path(library)):

@@ -6,6 +6,7 @@ jaxlib. Only the standard library is imported here: the build hook loads this fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -61,15 +62,21 @@ def build(library: pathlib.Path = LIBRARY) -> pathlib.Path:
             "compiler": _version(compiler),
             "machine": platform.machine(),
         }
-        for path, content in (
-            (library, made.read_bytes()),
-            (about_path(library), json.dumps(about, indent=1).encode()),
-        ):
-            # A process that has the old library open keeps it: the name moves to a new file.
-            partial = path.with_name(f".{path.name}.{os.getpid()}")
-            partial.write_bytes(content)
-            partial.replace(path)
+        _replace(library, made.read_bytes())
+        _replace(about_path(library), json.dumps(about, indent=1).encode())
     return library
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
+    """Write a file whole. A process that has the old library open keeps it: the name moves to a new file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise BuildError(f"{path.name} cannot be written: {error}") from error
 
 
 def about_path(library: pathlib.Path) -> pathlib.Path:

@@ -1,11 +1,16 @@
 """Compiling the C++ library: with a compiler, without one, and what is found wrong with a library that is there."""
 
+import importlib.util
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
+import types
 
+import jax
+import jax.numpy as jnp
 import pytest
 from orchestai_kernels.cpu import build, library
 
@@ -98,3 +103,81 @@ def test_a_library_that_does_not_load(fresh):
     assert "cpu kernel does not load" in library.problem()
     build.about_path(build.LIBRARY).write_text("{")
     assert "cpu kernel of unknown origin" in library.problem.__wrapped__()
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    with pytest.raises(build.BuildError, match=r"libkernels.so cannot be written: .*No such file or directory"):
+        build.build(tmp_path / "missing" / "libkernels.so")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(build.BuildError, match="No space left on device"):
+        build.build(tmp_path / "libkernels.so")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    """The build hook of the distribution and what it has warned of."""
+    pytest.importorskip("hatchling")
+    path = pathlib.Path(__file__).parents[3] / "kernels" / "build_hook.py"
+    spec = importlib.util.spec_from_file_location("build_hook", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.CompileKernels(str(path.parents[1]), {}, None, None, str(path.parents[1]), "wheel")
+    warned = []
+    monkeypatch.setattr(
+        module.CompileKernels, "app", property(lambda _: types.SimpleNamespace(display_warning=warned.append))
+    )
+    return made, module, warned
+
+
+@pytest.mark.parametrize("version", ["editable", "standard"])
+def test_what_cannot_be_written_does_not_fail_the_installation(hook, monkeypatch, version):
+    made, module, warned = hook
+
+    def read_only(*args):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(module, "_build_module", lambda path: types.SimpleNamespace(
+        build=read_only, LIBRARY=build.LIBRARY, BuildError=build.BuildError, about_path=build.about_path
+    ))  # fmt: skip
+    data = {"force_include": {}}
+    made.initialize(version, data)
+    assert data == {"force_include": {}}
+    assert warned == ["cpu kernel not built: [Errno 30] Read-only file system; the reference will run instead"]
+
+
+def test_a_folder_for_it_that_cannot_be_made_does_not_either(hook, monkeypatch):
+    made, module, warned = hook
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.tempfile, "TemporaryDirectory", full)
+    made.initialize("standard", {"force_include": {}})
+    assert len(warned) == 1
+    assert "No space left on device" in warned[0]
+
+
+def call_library(target, *arguments):
+    library.load()
+    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct((), jnp.float32))(*arguments, instructions="portable")
+
+
+@pytest.mark.parametrize(
+    "target, weight, scale",
+    [
+        ("orchestai_ternary_matmul", jnp.ones((1, 16, 32), jnp.uint8), 1.0),
+        ("orchestai_int8_matmul", jnp.ones((32, 64), jnp.int8), jnp.ones(32)),
+    ],
+)
+@pytest.mark.parametrize("x", [jnp.float32(1), jnp.ones(64)])
+def test_without_axes_the_library_looks_at_none(target, weight, scale, x):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="x and y need the same axes, two at least"):
+        jax.block_until_ready(call_library(target, x, weight, jnp.float32(scale)))

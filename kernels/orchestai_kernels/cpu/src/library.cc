@@ -149,6 +149,13 @@ class Quantized {
 
 ffi::Error wrong(const std::string& what) { return ffi::Error::InvalidArgument("orchestai_kernels: " + what); }
 
+// Whether x and y have the last two axes that are read from each; asked before any is.
+bool have_axes(ffi::Span<const int64_t> x_dims, ffi::Span<const int64_t> y_dims) {
+  return x_dims.size() >= 2 && y_dims.size() == x_dims.size();
+}
+
+constexpr char kWrongAxes[] = "x and y need the same axes, two at least";
+
 int64_t padded(int64_t columns) { return (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
 
 // Units of a piece of work: about 128 KB of weights to read for one token, fewer where more tokens make more of it.
@@ -157,12 +164,11 @@ int64_t piece_of(int64_t bytes_a_unit, int64_t multiple, int64_t tokens) {
   return (units < multiple ? multiple : units / multiple * multiple);
 }
 
-// One call or a batch of them: finds the inner parts and calls body(x, weight's index, scale's index, y, tokens).
+// One call or a batch of them, of x and y that have their axes: finds the inner parts and calls body(x, weight's index, scale's index, y, tokens).
 template <typename Body>
 ffi::Error each(const ffi::Span<const int64_t> x_dims, ffi::Span<const int64_t> w_dims, size_t w_inner,
                 ffi::Span<const int64_t> scale_dims, ffi::Span<const int64_t> y_dims, const float* x, float* y,
                 int64_t* scale_stride, const Body& body) {
-  if (x_dims.size() < 2 || y_dims.size() != x_dims.size()) return wrong("x and y need the same axes, two at least");
   Lead lead;
   lead.sizes.assign(y_dims.begin(), y_dims.end() - 2);
   const size_t axes = lead.sizes.size();
@@ -199,6 +205,7 @@ ffi::Error ternary_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Bu
                           std::string_view instructions) {
   const Kernels* kernels = find(instructions);
   if (kernels == nullptr) return wrong("this processor lacks " + std::string(instructions));
+  if (!have_axes(x.dimensions(), y->dimensions())) return wrong(kWrongAxes);
   const auto w_dims = codes.dimensions();
   if (w_dims.size() < 3) return wrong("codes need three axes at least");
   const int64_t blocks = w_dims[w_dims.size() - 3], quads = w_dims[w_dims.size() - 2];
@@ -226,6 +233,7 @@ ffi::Error int8_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffe
                        std::string_view instructions) {
   const Kernels* kernels = find(instructions);
   if (kernels == nullptr) return wrong("this processor lacks " + std::string(instructions));
+  if (!have_axes(x.dimensions(), y->dimensions())) return wrong(kWrongAxes);
   const auto w_dims = values.dimensions();
   if (w_dims.size() < 2) return wrong("values need two axes at least");
   const int64_t rows = y->dimensions().back(), columns = x.dimensions().back();

@@ -26,7 +26,9 @@ void ternary(const Tokens& tokens, const Ternary& weight, int64_t begin, int64_t
       int32_t sums[kRowBlock];
       for (int r = 0; r < kRowBlock; ++r) {
         const int32_t* lane = lanes[r / 8] + r % 8 * 4;
-        sums[r] = lane[0] + lane[1] + lane[2] + lane[3];
+        uint32_t sum = 0;  // of codes, which may leave int32: it wraps, as the subtraction below does
+        for (int i = 0; i < 4; ++i) sum += static_cast<uint32_t>(lane[i]);
+        sums[r] = static_cast<int32_t>(sum);
       }
       // A code is the weight + 1: the sums hold the token's own sum once too often.
       rescale(sums, rows, tokens.sums[t], tokens.reciprocal[t], weight.scale + row * weight.scale_stride,
