@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from orchestai_kernels import records
-from orchestai_kernels.dispatch import Implementation, Op
+from orchestai_kernels.dispatch import Implementation, Op, current_settings
+from orchestai_kernels.dispatch import platform as target_platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _compile(
 
     def compile_one(implementation: Implementation, config: Any) -> Any:
         extra: dict[str, Any] = {} if implementation.configs is None else {"config": config}
+        if implementation.interpretable:  # only where it cannot run as it is, and was asked for
+            extra["interpret"] = current_settings().interpret and target_platform() not in implementation.platforms
 
         def forward(*given: Any) -> Any:
             args, kwargs = rebuild(given)

@@ -93,6 +93,47 @@ def test_bench_reports_each_implementation_and_marks_the_chosen(op, tmp_path):
     assert len(rows[1].seconds) == 3
 
 
+def test_kernels_that_can_be_interpreted_are_measured_too(tmp_path):
+    given = []
+
+    def run(x, *, interpret):
+        given.append(interpret)
+        return 2 * x
+
+    made = Op(
+        "interpretable",
+        key=str,
+        implementations=[
+            Implementation("kernel", run=run, platforms=("cpu",), interpretable=True),
+            Implementation("elsewhere", run=run, platforms=("gpu",), interpretable=True),
+        ],
+    )
+    OPS.pop("interpretable")
+    shapes = {"small": SHAPES["small"]}
+    for interpret in (False, True):
+        with overridden(interpret=interpret, records=tmp_path):
+            entry = tune(made, shapes, folder=tmp_path, policy=QUICK)["small"]
+            assert [(timing.implementation, timing.error) for timing in entry.timings] == [("kernel", None)]
+            assert [row.note is None for row in bench(made, shapes, QUICK)] == [False, True]
+            with overridden(on_miss="tune", records=tmp_path / "none"):
+                made(jnp.ones((8, 8)))
+    assert set(given) == {False}  # what is compiled for this platform is what counts
+    with overridden(interpret=True):
+        measure(made, [(made.implementations["elsewhere"], None)], shapes["small"].args, {}, policy=QUICK)
+    assert given[-1] is True
+
+
+def test_a_kernel_of_another_platform_is_measured_interpreted():
+    op, x = ops(["feed_forward"])["feed_forward"], jax.ShapeDtypeStruct((16, 16), jnp.float32)
+    kernel = op.implementations["pallas_gpu"]
+    args, options = (x, x, x, x, None), {"activation": "silu", "epsilon": 1e-5}
+    assert kernel.configs is not None
+    with overridden(interpret=True):
+        trials = [(kernel, kernel.configs.heuristic(*args, **options))]
+        entry = measure(op, trials, args, options, gradient=True, policy=QUICK)
+    assert [timing.error for timing in entry.timings] == [None]
+
+
 def test_with_gradient_the_backward_runs_too():
     backward_traced = []
 
@@ -131,9 +172,7 @@ def test_policy_and_sizes_are_checked():
 
 
 def test_the_packaged_cpu_records_are_current():
-    files = sorted(records.PACKAGED.glob("cpu_*/*.json"))
-    assert files
-    for path in files:
+    for path in sorted(records.PACKAGED.glob("cpu_*/*.json")):
         op = ops([path.stem])[path.stem]
         sources = {name: implementation.source_hash() for name, implementation in op.implementations.items()}
         stale = [key for key, entry in records.read_record(path).items() if not records.is_current(entry, sources)]
