@@ -292,7 +292,12 @@ class Op:
         if records.is_current(entry, sources):
             return entry
         self._log_once(
-            ("stale", key), logging.INFO, "%s: the record of `%s` is of other kernel source; not used", self.name, key
+            ("stale", key),
+            logging.WARNING,
+            "%s: the record of `%s` is of other kernel source; not used until `orchestai kernels tune --op %s`",
+            self.name,
+            key,
+            self.name,
         )
         return None
 
