@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int8
 
 from orchestai_kernels.dispatch import Op
+from orchestai_kernels.precision import product_precision
 
 
 @runtime_checkable
@@ -42,8 +43,9 @@ def _backward(op: Op, implementation: str, config: Any, weight: QuantizedWeight,
     integers = weight.integers().astype(dy.dtype)  # up to 127: exact in bfloat16 too
     scaled = (dy.astype(jnp.float32) * weight.row_scale()).astype(dy.dtype)
     # t: token, n: row, k: column
-    dx = jnp.einsum("tn,nk->tk", scaled, integers, preferred_element_type=jnp.float32).astype(dy.dtype)
-    return dx, jax.tree.map(_no_gradient, weight)
+    precision = product_precision(dy.dtype)
+    dx = jnp.einsum("tn,nk->tk", scaled, integers, precision=precision, preferred_element_type=jnp.float32)
+    return dx.astype(dy.dtype), jax.tree.map(_no_gradient, weight)
 
 
 def _no_gradient(leaf: Array) -> Array | np.ndarray:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from orchestai_kernels import precision
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention import config as tiles
 from orchestai_kernels.attention import gpu_blocks, library, pallas_gpu, pallas_tpu, reference, vjp
@@ -23,7 +24,7 @@ def attention(
     k: Float[Array, "batch keys kv_heads head_dim"] | Int8Array,
     v: Float[Array, "batch keys kv_heads value_dim"] | Int8Array,
     *,
-    mask: Bool[Array, "..."] | None = None,
+    mask: Bool[Array, "#batch #heads #queries #keys"] | None = None,
     segment_ids: Int[Array, "batch length"]
     | tuple[Int[Array, "batch queries"], Int[Array, "batch keys"]]
     | None = None,
@@ -37,9 +38,10 @@ def attention(
     """softmax(scale · q kᵀ) v over the keys that a query may see; zeros for a query that may see none.
 
     Query head h reads key head h // (heads / kv_heads). A key is visible where every one given of these allows it:
-    `mask`, True where visible, broadcastable to [batch, heads, queries, keys]; `segment_ids`, equal for query and key
-    (one array where queries and keys are the same tokens); `lengths`, the number of keys from the first that hold
-    something; `causal`, keys up to position `query_start` + i for query i (`query_start` is 0 unless given).
+    `mask`, True where visible, [batch, heads, queries, keys] with a 1 for each axis along which nothing differs (all
+    four axes are given: a mask [queries, keys] is `mask[None, None]`); `segment_ids`, equal for query and key (one
+    array where queries and keys are the same tokens); `lengths`, the number of keys from the first that hold something;
+    `causal`, keys up to position `query_start` + i for query i (`query_start` is 0 unless given).
 
     Decoding with a cache of padded keys: `lengths` counts the tokens with the new ones, `causal=True`,
     `query_start=lengths - queries`. A cache of int8 is an `Int8Array` with values [batch, keys, kv_heads, head_dim] and
@@ -93,7 +95,9 @@ def _check(q: Array, k: Array | Int8Array, v: Array | Int8Array, masks: Masks, q
         if mask.dtype != jnp.bool_:
             raise ValueError(f"mask must be boolean, True where visible, got {mask.dtype}")
         if mask.ndim != 4 or any(size not in (1, full) for size, full in zip(mask.shape, wanted, strict=True)):
-            raise ValueError(f"mask must broadcast to [batch, heads, queries, keys] {wanted}, got {tuple(mask.shape)}")
+            raise ValueError(
+                f"mask must be [batch, heads, queries, keys] {wanted}, or 1 along an axis, got {tuple(mask.shape)}"
+            )
     for name, segments, length in (("queries", masks.query_segments, queries), ("keys", masks.key_segments, keys)):
         if segments is not None and tuple(segments.shape) != (batch, length):
             raise ValueError(f"segment_ids of the {name} must be {(batch, length)}, got {tuple(segments.shape)}")
@@ -160,7 +164,7 @@ def _prefer(target: str, q: Any, k: Any, v: Any, masks: Masks, *, scale: float) 
 
 
 _FOLDER = reference.__file__.removesuffix("reference.py")
-_SHARED = tuple(_FOLDER + name for name in ("masks.py", "vjp.py"))
+_SHARED = (precision.__file__, reference.__file__, _FOLDER + "masks.py")
 
 ATTENTION = Op(
     "attention",
@@ -175,7 +179,7 @@ ATTENTION = Op(
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, gpu_blocks.__file__, *_SHARED),
+            sources=(pallas_gpu.__file__, gpu_blocks.__file__, vjp.__file__, *_SHARED),
         ),
         Implementation(
             "pallas_tpu",
@@ -184,25 +188,25 @@ ATTENTION = Op(
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.TpuTiles, tiles.tpu_heuristic, tiles.tpu_candidates),
             interpretable=True,
-            sources=(pallas_tpu.__file__, *_SHARED),
+            sources=(pallas_tpu.__file__, vjp.__file__, *_SHARED),
         ),
         Implementation(
             "cudnn",
             run=library.attention_cudnn,
             platforms=("gpu",),
             accepts=library.cudnn_accepts,
-            sources=(library.__file__, _FOLDER + "masks.py"),
+            sources=(library.__file__, *_SHARED),
         ),
         Implementation(
             "xla",
             run=library.attention_xla,
             accepts=library.xla_accepts,
-            sources=(library.__file__, _FOLDER + "masks.py"),
+            sources=(library.__file__, *_SHARED),
         ),
         Implementation(
             "reference",
             run=reference.attention_reference,
-            sources=(reference.__file__, _FOLDER + "masks.py"),
+            sources=_SHARED,
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import jax
@@ -12,6 +13,7 @@ from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention.masks import Masks
 from orchestai_kernels.attention.reference import as_float
 from orchestai_kernels.dispatch import KernelMissingError
+from orchestai_kernels.precision import product_precision
 
 
 def attention_xla(
@@ -49,15 +51,18 @@ def _library(
     queries, keys = q.shape[1], k.shape[1]
     plainly_causal = masks.causal and not masks.may_hide_all
     visible = None if plainly_causal else masks.visible(queries, keys)
-    out = jax.nn.dot_product_attention(
-        q,
-        as_float(k, q.dtype),
-        as_float(v, q.dtype),
-        mask=visible,
-        scale=scale,
-        is_causal=plainly_causal,
-        implementation=name,
-    )
+    wide = product_precision(q.dtype)
+    # JAX's function takes no precision. Left alone its float32 products would be rounded on a GPU or a TPU.
+    with contextlib.nullcontext() if wide is None else jax.default_matmul_precision("highest"):
+        out = jax.nn.dot_product_attention(
+            q,
+            as_float(k, q.dtype),
+            as_float(v, q.dtype),
+            mask=visible,
+            scale=scale,
+            is_causal=plainly_causal,
+            implementation=name,
+        )
     if visible is None or not masks.may_hide_all:
         return out
     any_visible = jnp.any(visible, axis=-1)  # [batch, heads, queries], axes of 1 where nothing differs

@@ -68,11 +68,6 @@ class RowMasks:
     key_segments: Int[Array, "batch keys"] | None
     """Segment of each key."""
 
-    @property
-    def partial(self) -> bool:
-        """Whether any tile of scores may have hidden ones for another reason than lengths and order."""
-        return self.mask is not None or self.row_segments is not None
-
 
 def fold(masks: Masks, *, batch: int, queries: int, keys: int, group: int) -> RowMasks:
     """The masks by rows."""

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention.masks import Masks
+from orchestai_kernels.precision import product_precision
 
 
 def attention_reference(
@@ -32,7 +33,7 @@ def attention_reference(
     rows = (q.astype(wide) * scale).reshape(batch, queries, kv_heads, group, head_dim)
     rows = rows.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, group * queries, head_dim)
     k_by_head, v_by_head = (jnp.swapaxes(as_float(x, wide), 1, 2) for x in (k, v))
-    scores = jnp.einsum("bhrd,bhkd->bhrk", rows, k_by_head)
+    scores = jnp.einsum("bhrd,bhkd->bhrk", rows, k_by_head, precision=product_precision(wide))
     visible = masks.visible(queries, keys)
     if visible is not None:
         split = (visible.shape[0], 1, 1) if visible.shape[1] == 1 else (visible.shape[0], kv_heads, group)
@@ -42,7 +43,8 @@ def attention_reference(
     most = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
     weights = jnp.exp(scores - jnp.where(most == -jnp.inf, 0.0, most))
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    out = jnp.einsum("bhrk,bhkv->bhrv", weights, v_by_head) / jnp.where(total == 0, 1.0, total)
+    out = jnp.einsum("bhrk,bhkv->bhrv", weights, v_by_head, precision=product_precision(wide))
+    out = out / jnp.where(total == 0, 1.0, total)
     out = out.reshape(batch, kv_heads, group, queries, v.shape[3]).transpose(0, 3, 1, 2, 4)
     return out.reshape(batch, queries, heads, v.shape[3]).astype(q.dtype)
 

@@ -63,7 +63,7 @@ def _flash_forward(kernels: FlashKernels, static: Static, q: Array, k: Any, v: A
 
 def _flash_backward(kernels: FlashKernels, static: Static, kept: Any, dout: Array) -> Any:
     q, k, v, masks, out, lse = kept
-    delta = jnp.einsum("brhd,brhd->bhr", out.astype(jnp.float32), dout.astype(jnp.float32))
+    delta = jnp.swapaxes(jnp.sum(out.astype(jnp.float32) * dout.astype(jnp.float32), axis=-1), 1, 2)  # [b, h, r]
     lse = jnp.where(lse == -jnp.inf, 0.0, lse)
     k_float, v_float = as_float(k, q.dtype), as_float(v, q.dtype)
     dq, dk, dv = kernels.backward(q, k_float, v_float, masks, dout.astype(q.dtype), lse, delta, static)

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from orchestai_kernels.cpu import library
+from orchestai_kernels.cpu import build, library
 from orchestai_kernels.dispatch import ConfigSpace, KernelMissingError
 
 INSTRUCTIONS = ("auto", "portable", "avx2", "avx512_vnni", "neon_dotprod")
@@ -35,8 +35,8 @@ def candidates(*args: Any, **kwargs: Any) -> list[CpuConfig]:
 
 
 CONFIGS = ConfigSpace(CpuConfig, heuristic=first_guess, candidates=candidates)
-SOURCES = tuple(sorted((pathlib.Path(__file__).parent / "src").glob("*.[ch]*")))
-"""The C++ files, whose change makes a measurement worthless."""
+SOURCES = (*sorted(build.SOURCES.glob("*.[ch]*")), pathlib.Path(build.__file__))
+"""The C++ files and what compiles them, whose change makes a measurement worthless."""
 
 
 def available() -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from orchestai_kernels import precision
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.feed_forward import activations, pallas_gpu, pallas_tpu, reference, vjp
@@ -126,7 +127,7 @@ def _prefer(target: str, x: Any, *args: Any, **options: Any) -> Sequence[str]:
     return ("ternary", "pallas_gpu", "pallas_tpu", "xla", "reference")
 
 
-_SHARED = (vjp.__file__, activations.__file__, reference.__file__)
+_SHARED = (vjp.__file__, activations.__file__, reference.__file__, precision.__file__)
 
 FEED_FORWARD = Op(
     "feed_forward",

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.feed_forward.activations import Activation, activate
+from orchestai_kernels.precision import product_precision
 from orchestai_kernels.ternary_matmul import ternary_matmul
 
 
@@ -30,16 +31,17 @@ def feed_forward_reference(
     if isinstance(gate, TernaryArray) and isinstance(down, TernaryArray):
         return _ternary(x, gate, up, down, norm, activation, epsilon, "reference")
     x_wide, *weights = (None if array is None else jnp.asarray(array, wide) for array in (x, gate, up, down))
+    precision = product_precision(wide)
     # t: token, k: hidden, n: feature, m: out
-    opened = jnp.einsum("tk,nk->tn", x_wide, weights[0])
+    opened = jnp.einsum("tk,nk->tn", x_wide, weights[0], precision=precision)
     if weights[1] is None:
         opened, raised = jnp.split(opened, 2, axis=1)
     else:
-        raised = jnp.einsum("tk,nk->tn", x_wide, weights[1])
+        raised = jnp.einsum("tk,nk->tn", x_wide, weights[1], precision=precision)
     hidden = activate(opened, activation) * raised
     if norm is not None:
         hidden = rms_normed(hidden, norm, epsilon)
-    return jnp.einsum("tn,mn->tm", hidden, weights[2]).astype(x.dtype)
+    return jnp.einsum("tn,mn->tm", hidden, weights[2], precision=precision).astype(x.dtype)
 
 
 def feed_forward_xla(
@@ -99,7 +101,9 @@ def product(x: Float[Array, "tokens columns"], weight: Float[Array, "rows column
     """x weightᵀ, in x's dtype with float32 sums, left in float32."""
     axes = (((1,), (1,)), ((), ()))
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jax.lax.dot_general(x, weight.astype(x.dtype), axes, preferred_element_type=wide)
+    return jax.lax.dot_general(
+        x, weight.astype(x.dtype), axes, precision=product_precision(x.dtype), preferred_element_type=wide
+    )
 
 
 def projected(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.feed_forward.activations import Activation, activate, derivative
 from orchestai_kernels.feed_forward.reference import projected
+from orchestai_kernels.precision import product_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,8 @@ def _gated_backward(kernel: GatedKernel, static: Static, kept: Any, dhidden: Arr
 
     def times(a: Array, b: Array, contract: tuple[int, int]) -> Array:
         axes = (((contract[0],), (contract[1],)), ((), ()))
-        return jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
+        precision = product_precision(a.dtype)
+        return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
 
     dx = times(dopened, gate, (1, 0)) + times(draised, up, (1, 0))
     return (

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from orchestai_kernels import precision
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.graph_attention import config as tiles
 from orchestai_kernels.graph_attention import pallas_gpu, pallas_tpu, reference, vjp
@@ -30,8 +31,8 @@ def graph_attention(
 ) -> Float[Array, "batch n heads dim"]:
     """Mix each node with its in-neighbours: out_t = sum over s of alpha(s, t) nodes_s.
 
-    A[s, t] is the weight of the edge s -> t; masked nodes send nothing and come out as zero, as do nodes that nothing
-    points to; `self_loops` puts 1 on the diagonal where it is 0. With `aggregation`
+    A[s, t] is the weight of the edge s -> t; masked nodes send nothing, whatever they and their edges hold, and come
+    out as zero, as do nodes that nothing points to; `self_loops` puts 1 on the diagonal where it is 0. `aggregation`:
     - "softmax": alpha(s, t) is proportional to A[s, t] exp(LeakyReLU(source_scores_s + target_scores_t)) over the edges
       A[s, t] > 0, head by head: graph attention, its scores the products of each node with a head's two vectors;
     - "mean": A[s, t] over the sum of A[s, t] of a target; "sum": A[s, t]. Both take no scores.
@@ -92,7 +93,7 @@ def _prefer(target: str, nodes: Any, *args: Any, aggregation: str, **options: An
     return ("reference", "pallas_gpu", "pallas_tpu")
 
 
-_VJP = vjp.__file__
+_REFERENCE = (reference.__file__, precision.__file__)
 
 GRAPH_ATTENTION = Op(
     "graph_attention",
@@ -106,7 +107,7 @@ GRAPH_ATTENTION = Op(
             accepts=vjp.graph_accepts,
             configs=ConfigSpace(tiles.GraphTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, _VJP),
+            sources=(pallas_gpu.__file__, vjp.__file__, *_REFERENCE),
         ),
         Implementation(
             "pallas_tpu",
@@ -114,9 +115,9 @@ GRAPH_ATTENTION = Op(
             platforms=("tpu",),
             accepts=pallas_tpu.tpu_accepts,
             interpretable=True,
-            sources=(pallas_tpu.__file__, _VJP),
+            sources=(pallas_tpu.__file__, vjp.__file__, *_REFERENCE),
         ),
-        Implementation("reference", run=reference.graph_attention_reference, sources=(reference.__file__,)),
+        Implementation("reference", run=reference.graph_attention_reference, sources=_REFERENCE),
     ],
 )
 """The op behind `graph_attention`; its arguments are those of the reference."""

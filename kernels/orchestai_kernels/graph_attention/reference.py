@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from orchestai_kernels.graph_attention.config import Aggregation
+from orchestai_kernels.precision import product_precision
 
 
 def graph_attention_reference(
@@ -28,8 +29,9 @@ def graph_attention_reference(
     A[s, t] exp(LeakyReLU(source_scores_s + target_scores_t)) (Veličković et al. 2018, equation 3). Masked nodes and
     those that nothing points to come out as zero.
     """
-    wide = jnp.promote_types(nodes.dtype, jnp.float32)
+    wide, precision = jnp.promote_types(nodes.dtype, jnp.float32), product_precision(nodes.dtype)
     weights = edge_weights(adjacency.astype(wide), mask, self_loops)
+    sent = without_masked(nodes.astype(wide), mask)
     # b: batch, s: source, t: target, h: head, d: dim
     if aggregation == "softmax":
         assert source_scores is not None
@@ -44,9 +46,9 @@ def graph_attention_reference(
         alpha = jnp.exp(scores - jnp.where(most == -jnp.inf, 0.0, most))
         total = jnp.sum(alpha, axis=2, keepdims=True)
         alpha = alpha / jnp.where(total == 0, 1.0, total)
-        out = jnp.einsum("bhst,bshd->bthd", alpha, nodes.astype(wide))
+        out = jnp.einsum("bhst,bshd->bthd", alpha, sent, precision=precision)
     else:
-        out = jnp.einsum("bst,bshd->bthd", weights, nodes.astype(wide))
+        out = jnp.einsum("bst,bshd->bthd", weights, sent, precision=precision)
         if aggregation == "mean":
             total = jnp.sum(weights, axis=1)[:, :, None, None]
             some = ~(total <= 0)
@@ -59,8 +61,8 @@ def edge_weights(
 ) -> Float[Array, "batch n n"]:
     """The adjacency without edges from or to masked nodes, and with self-loops of 1 where there are none if wanted."""
     if mask is not None:
-        valid = mask.astype(adjacency.dtype)
-        adjacency = adjacency * valid[:, :, None] * valid[:, None, :]
+        # Chosen, not multiplied: a NaN times 0 would stay, here and in the products with the nodes.
+        adjacency = jnp.where(mask[:, :, None] & mask[:, None, :], adjacency, 0.0)
     if self_loops:
         looped = jnp.eye(adjacency.shape[1], dtype=bool) & (adjacency == 0)
         adjacency = jnp.where(looped, 1.0, adjacency)
@@ -68,7 +70,7 @@ def edge_weights(
 
 
 def without_masked(
-    out: Float[Array, "batch n heads dim"], mask: Bool[Array, "batch n"] | None
+    nodes: Float[Array, "batch n heads dim"], mask: Bool[Array, "batch n"] | None
 ) -> Float[Array, "batch n heads dim"]:
     """Zero for masked nodes."""
-    return out if mask is None else jnp.where(mask[:, :, None, None], out, 0.0)
+    return nodes if mask is None else jnp.where(mask[:, :, None, None], nodes, 0.0)

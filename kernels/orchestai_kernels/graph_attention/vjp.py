@@ -47,7 +47,7 @@ def _passing_forward(
 
 def _passing_backward(kernels: GraphKernels, static: Static, kept: Any, dout: Array) -> tuple[Array, ...]:
     nodes, weights, source, target, out, norms = kept
-    delta = jnp.einsum("bthd,bthd->bth", out.astype(jnp.float32), dout.astype(jnp.float32))
+    delta = jnp.sum(out.astype(jnp.float32) * dout.astype(jnp.float32), axis=-1)
     return kernels.backward(nodes, weights, source, target, dout.astype(nodes.dtype), norms, delta, static)
 
 
@@ -69,7 +69,7 @@ def pass_messages(
     weights = edge_weights(adjacency.astype(jnp.float32), mask, self_loops)
     none = jnp.zeros(nodes.shape[:3], jnp.float32)
     source, target = (none if x is None else x.astype(jnp.float32) for x in (source_scores, target_scores))
-    out: Array = _passing(kernels, static, nodes, weights, source, target)
+    out: Array = _passing(kernels, static, without_masked(nodes, mask), weights, source, target)
     return without_masked(out, mask)
 
 

@@ -16,6 +16,7 @@ from orchestai_kernels.int8_matmul.reference import MOST_COLUMNS, reference
 from orchestai_kernels.straight_through import straight_through
 
 _HERE = pathlib.Path(__file__).parent
+_REFERENCE = (_HERE / "reference.py", _HERE.parent / "arrays" / "activations.py")
 
 
 def int8_matmul(
@@ -28,12 +29,14 @@ def int8_matmul(
     its outputs. Gradient: straight through to x; none to the weight. The weight's values must be at least -127, as
     `Int8Array.validate` checks. Stacked weights (leading axes) go through `jax.vmap` or `jax.lax.scan`.
 
-    Raises ValueError where the columns of x and weight differ, for stacked weights, scales a block, and for more than
-    133,144 columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
+    Raises ValueError where the columns of x and weight differ, for stacked weights, scales not one a row, and for more
+    than 133,144 columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
     """
     if weight.block is not None or len(weight.shape) != 2:
         raise ValueError(f"weight must be one matrix with a scale a row, got {weight.shape} with block {weight.block}")
     rows, columns = weight.shape
+    if tuple(weight.scale.shape) != (rows,):
+        raise ValueError(f"scale must be {(rows,)}, one a row, got {tuple(weight.scale.shape)}")
     if x.ndim < 1 or x.shape[-1] != columns:
         raise ValueError(
             f"x's last axis must be the weight's {columns} columns, got x {x.shape}, weight {weight.shape}"
@@ -63,7 +66,7 @@ INT8_MATMUL = Op(
             configs=CONFIGS,
             sources=(_HERE / "cpu.py", *SOURCES),
         ),
-        Implementation("reference", run=reference, sources=(_HERE / "reference.py",)),
+        Implementation("reference", run=reference, sources=_REFERENCE),
     ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.arrays.ternary import packed_shape
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.straight_through import straight_through
@@ -26,6 +27,8 @@ from orchestai_kernels.ternary_matmul.pallas_tpu import pallas_tpu
 from orchestai_kernels.ternary_matmul.reference import MOST_COLUMNS, reference
 
 _HERE = pathlib.Path(__file__).parent
+_REFERENCE = (_HERE / "reference.py", *(_HERE.parent / "arrays" / name for name in ("activations.py", "ternary.py")))
+_PALLAS = (*_REFERENCE, _HERE / "packed_rows.py")
 
 
 def ternary_matmul(
@@ -40,8 +43,9 @@ def ternary_matmul(
     Stacked weights (leading axes) go through `jax.vmap` or `jax.lax.scan`. `implementation` is `auto` or a name of
     `TERNARY_MATMUL.implementations`; `config` belongs to the named one.
 
-    Raises ValueError where the columns of x and weight differ, for stacked weights, and for more than 16,909,320
-    columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
+    Raises ValueError where the columns of x and weight differ, for stacked weights, for codes or a scale whose shape is
+    not that of the matrix, and for more than 16,909,320 columns (int32 could overflow); NotImplementedError where the
+    named implementation cannot run.
     """
     rows, columns = weight.matrix_shape
     if weight.batch_shape:
@@ -52,6 +56,11 @@ def ternary_matmul(
         )
     if columns > MOST_COLUMNS:
         raise ValueError(f"weight must have at most {MOST_COLUMNS} columns, got {columns}")
+    packed, scales = packed_shape(rows, columns), () if weight.axis is None else (rows,)
+    if tuple(weight.codes.shape) != packed:
+        raise ValueError(f"codes must be {packed} for a {rows} x {columns} matrix, got {tuple(weight.codes.shape)}")
+    if tuple(weight.scale.shape) != scales:
+        raise ValueError(f"scale must be {scales} with axis {weight.axis}, got {tuple(weight.scale.shape)}")
     batch = x.shape[:-1]
     tokens = x.reshape(math.prod(batch), columns)
     y: Array = straight_through(TERNARY_MATMUL, implementation, config, tokens, weight)
@@ -81,7 +90,7 @@ TERNARY_MATMUL = Op(
             platforms=("gpu",),
             interpretable=True,
             configs=ConfigSpace(GpuTiles, heuristic=gpu_guess, candidates=gpu_candidates),
-            sources=(_HERE / "pallas_gpu.py", _HERE / "packed_rows.py"),
+            sources=(_HERE / "pallas_gpu.py", *_PALLAS),
         ),
         Implementation(
             "pallas_tpu",
@@ -89,9 +98,9 @@ TERNARY_MATMUL = Op(
             platforms=("tpu",),
             interpretable=True,
             configs=ConfigSpace(TpuTiles, heuristic=tpu_guess, candidates=tpu_candidates),
-            sources=(_HERE / "pallas_tpu.py", _HERE / "packed_rows.py"),
+            sources=(_HERE / "pallas_tpu.py", *_PALLAS),
         ),
-        Implementation("reference", run=reference, sources=(_HERE / "reference.py",)),
+        Implementation("reference", run=reference, sources=_REFERENCE),
     ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

@@ -26,7 +26,7 @@ ONES = jnp.ones((2, 3, 4, 8))
         ({"k": quantize_int8(ONES)}, "both be Int8Array or both be float"),
         ({"k": quantize_int8(ONES, 4), "v": quantize_int8(ONES, 4)}, "one scale a .token, head., got blocks of 4"),
         ({"mask": jnp.ones((2, 4, 3, 3))}, "mask must be boolean, True where visible, got float32"),
-        ({"mask": jnp.ones((3, 3), bool)}, r"mask must broadcast to .* \(2, 4, 3, 3\), got \(3, 3\)"),
+        ({"mask": jnp.ones((3, 3), bool)}, r"mask must be .* \(2, 4, 3, 3\), or 1 along an axis, got \(3, 3\)"),
         ({"mask": jnp.ones((2, 4, 2, 3), bool)}, r"got \(2, 4, 2, 3\)"),
         ({"segment_ids": jnp.ones((2, 4), int)}, r"segment_ids of the queries must be \(2, 3\), got \(2, 4\)"),
         ({"lengths": jnp.ones(3, int)}, r"lengths must be \(2,\), got \(3,\)"),

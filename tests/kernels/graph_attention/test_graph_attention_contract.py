@@ -140,6 +140,23 @@ def test_a_nan_reaches_its_targets_and_no_second_compilation(implementation, agg
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_what_a_masked_node_holds_reaches_nothing(implementation, aggregation):
+    arrays, mask = graph(n=7)
+    used = arrays if aggregation == "softmax" else arrays[:2]
+    spoilt = [x.at[0, 5].set(jnp.nan) for x in used]
+    spoilt[1] = spoilt[1].at[0, :, 5].set(jnp.inf)
+
+    @jax.jit
+    def both(*x):
+        out, backward = jax.vjp(lambda *x: run(implementation, *x, mask=jnp.asarray(mask), aggregation=aggregation), *x)
+        return out, *backward(jnp.ones_like(out))
+
+    for clean, given in zip(both(*used), both(*spoilt), strict=True):
+        np.testing.assert_array_equal(given, clean)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_one_node_and_none(implementation):
     nodes = jnp.full((1, 1, 1, 1), 3.0)
     score = jnp.zeros((1, 1, 1))

@@ -1,6 +1,7 @@
 """Which implementation runs, what its configuration changes, and lowering for what is not here."""
 
 import dataclasses
+import inspect
 import logging
 import re
 
@@ -170,3 +171,25 @@ def test_shapes_of_heads():
         x, weight = shape.args
         y = jax.eval_shape(int8_matmul, *shape.args)
         assert (y.shape, y.dtype) == ((x.shape[0], weight.shape[0]), x.dtype)
+
+
+@pytest.mark.parametrize("implementation", ["cpu", "reference"])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"codes": WEIGHT.codes[:, :8]}, r"codes must be \(1, 16, 32\) for a 32 x 64 matrix, got \(1, 8, 32\)"),
+        ({"codes": jnp.ones((2, 16, 32), jnp.uint8)}, r"codes must be \(1, 16, 32\) .*, got \(2, 16, 32\)"),
+        ({"scale": jnp.ones(32)}, r"scale must be \(\) with axis None, got \(32,\)"),
+        ({"scale": jnp.ones(31), "axis": 0}, r"scale must be \(32,\) with axis 0, got \(31,\)"),
+    ],
+)
+def test_packed_arrays_that_do_not_fit_their_matrix(implementation, change, told):
+    with pytest.raises(ValueError, match=told):
+        inspect.unwrap(ternary_matmul)(X, dataclasses.replace(WEIGHT, **change), implementation=implementation)
+
+
+@pytest.mark.parametrize("implementation", ["cpu", "reference"])
+def test_an_int8_scale_that_does_not_fit(implementation):
+    weight = dataclasses.replace(quantize_int8(jnp.ones((32, 64))), scale=jnp.ones(31))
+    with pytest.raises(ValueError, match=r"scale must be \(32,\), one a row, got \(31,\)"):
+        inspect.unwrap(int8_matmul)(X, weight, implementation=implementation)
