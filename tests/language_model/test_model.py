@@ -9,13 +9,13 @@ from orchestai_jax.language_model.layer import projection_parts
 from orchestai_jax.quantization import pack
 
 
-def test_packed_parameters_give_the_same_logits(small, tokens):
+def test_packed_parameters_give_the_same_logits(small):
     config, parameters = small
+    # None of this seed's activations, times its scale, comes within 1e-3 of a half: rounding to int8 has no ties.
+    tokens = jnp.asarray(np.random.default_rng(13).integers(0, 17, (2, 11)), jnp.int32)
     packed = pack(parameters, config.quantization, parts=projection_parts(config))
-    difference = np.abs(apply_model(config, packed, tokens) - apply_model(config, parameters, tokens))
-    # Rounding of activations may fall the other way at a tie, and then a token's logits move a little.
-    assert np.mean(difference < 1e-4) > 0.85
-    assert difference.max() < 0.1
+    expected = apply_model(config, parameters, tokens)
+    np.testing.assert_allclose(apply_model(config, packed, tokens), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("change", [{"scan_layers": False}, {"remat": True}])

@@ -17,7 +17,9 @@ pytest.importorskip("accelerate")
 
 pytestmark = pytest.mark.parity
 
-TOKENS = np.random.default_rng(0).integers(0, 96, (2, 13))
+# Of this seed's tokens no activation, times its scale, comes within 3e-4 of a half in the models below: rounding to
+# int8 has no tie there that could fall the other way on another processor: every logit can be held to 1e-4.
+TOKENS = np.random.default_rng(40).integers(0, 96, (2, 13))
 ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
 
 
@@ -60,11 +62,9 @@ def their_logits(folder):
         return model(torch.tensor(TOKENS)).logits.numpy()
 
 
-def assert_same(ours, theirs, strict=False):
-    """Within 1e-4; where activations are rounded, a tie may fall the other way on another processor."""
-    difference = np.abs(ours - theirs)
-    assert strict or difference.max() < 0.1
-    assert np.mean(difference <= 1e-4) >= (1.0 if strict else 0.85), f"largest difference {difference.max()}"
+def assert_same(ours, theirs):
+    assert np.abs(theirs).max() > 0.3, "of a size at which 1e-4 tells something"
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
 
 
 def our_logits(folder):
@@ -76,7 +76,7 @@ def our_logits(folder):
 @pytest.mark.parametrize("quantization", [None, ONLINE], ids=["float", "online"])
 def test_import_of_float_files(tmp_path, tied, quantization):
     write_random_model(tmp_path, tied=tied, quantization=quantization)
-    assert_same(our_logits(tmp_path), their_logits(tmp_path), strict=quantization is None)
+    assert_same(our_logits(tmp_path), their_logits(tmp_path))
 
 
 def write_offline(folder, linear_class, packed):
@@ -122,8 +122,8 @@ def test_export_in_every_mode(tmp_path, mode, tied):
     sharded = 10_000 if tied else 10**9
     files = export_hugging_face(tmp_path / "to", config, parameters, mode=mode, max_shard_bytes=sharded)
     assert (len(files) > 2) == tied
-    assert_same(their_logits(tmp_path / "to"), expected, strict=mode == "float")
-    assert_same(our_logits(tmp_path / "to"), expected, strict=mode == "float")
+    assert_same(their_logits(tmp_path / "to"), expected)
+    assert_same(our_logits(tmp_path / "to"), expected)
 
 
 def test_files_sharded_by_transformers(tmp_path):
@@ -142,4 +142,4 @@ def test_settings_reach_the_model(tmp_path):
         "heads": {"num_key_value_heads": 4},
     }.items():
         write_random_model(tmp_path / name, **changes)
-        assert_same(our_logits(tmp_path / name), their_logits(tmp_path / name), strict=True)
+        assert_same(our_logits(tmp_path / name), their_logits(tmp_path / name))
