@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import json
 import pathlib
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import FAILED, WrongUseError
-from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
+from orchestai_jax.cli.hybrid_options import (
+    HybridOptions,
+    LlmKeyOption,
+    LlmModelOption,
+    LlmOption,
+    LlmPricesOption,
+    ThresholdOption,
+)
 from orchestai_jax.cli.planning_inputs import (
     MAX_INSTRUCTION,
     CatalogOption,
@@ -24,6 +30,7 @@ from orchestai_jax.cli.planning_inputs import (
     read_preference,
 )
 from orchestai_jax.cli.running import DEFAULT_RECORDS, RecordsOption
+from orchestai_jax.cli.stopping import DaemonThreads, run_to_its_end
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
@@ -80,6 +87,7 @@ def collect(
     llm: LlmOption = None,
     llm_model: LlmModelOption = None,
     llm_key_env: LlmKeyOption = None,
+    llm_prices: LlmPricesOption = None,
     hybrid_threshold: ThresholdOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +112,7 @@ def collect(
         raise WrongUseError("--templates goes with --synthesize")
     if not root.is_dir():
         raise WrongUseError(f"--root {root} is not a folder")
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
+    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     preference = read_preference(prefer)
     given = None if instructions is None else read_instructions(instructions)[:n]
     prove_writable(records, "--records")
@@ -120,7 +128,7 @@ def collect(
         max_concurrency=max_concurrency,
         keep_outputs=keep_outputs,
     )
-    summary = asyncio.run(
+    summary = run_to_its_end(
         _collect(
             texts,
             opened,
@@ -192,8 +200,7 @@ async def _collect(
         line = f"[{texts.index(ended.instruction) + 1}/{len(texts)}] {_outcome(ended)}: {ended.instruction[:100]}"
         console.print(line.encode("utf-8", "replace").decode(), markup=False)
 
-    threads = concurrent.futures.ThreadPoolExecutor(2 * settings.max_concurrency, thread_name_prefix="tool")
-    asyncio.get_running_loop().set_default_executor(threads)  # asyncio.run shuts it down
+    asyncio.get_running_loop().set_default_executor(DaemonThreads(2 * settings.max_concurrency))
     workers = open_workers(catalog)
     model = hybrid.open_model()
     try:

@@ -10,6 +10,7 @@ import typer
 
 from orchestai_jax.cli.errors import WrongUseError
 from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
+from orchestai_jax.cli.plan_limits import keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
     GraphOption,
@@ -90,10 +91,21 @@ def run(
     fallback: Annotated[
         int | None, typer.Option("--fallback", metavar="N", min=0, help="Other workers that may take a task over.")
     ] = None,
-    budget: Annotated[float | None, typer.Option("--budget", metavar="DOLLARS", help="What the run may cost.")] = None,
-    deadline: Annotated[
-        float | None, typer.Option("--deadline", metavar="SECONDS", help="When what still runs is stopped.")
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="DOLLARS", help="What the run may cost; workers for TEXT are chosen by it."),
     ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="SECONDS",
+            help="When what still runs is stopped; workers for TEXT are chosen by it.",
+        ),
+    ] = None,
+    fsync: Annotated[
+        bool, typer.Option("--fsync", help="Force journal and record to the disk: they outlive a loss of power.")
+    ] = False,
     llm: LlmOption = None,
     llm_model: LlmModelOption = None,
     llm_key_env: LlmKeyOption = None,
@@ -134,6 +146,10 @@ def run(
     )
     prove_writable(records, "--records")
     plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference, hybrid)
+    if instruction is not None:
+        chosen = keep_to_limits(plan.workflow, plan.catalog, deadline, budget, None)
+        plan = dataclasses.replace(plan, workflow=chosen)
+        _warn_of_low_confidence(chosen)
     from orchestai_jax.execution import execute, new_run_id
 
     run_id = new_run_id()
@@ -156,8 +172,20 @@ def run(
             planner_info=plan.planner_info,
             preference=plan.preference,
             run_id=run_id,
+            fsync=fsync,
         )
     )
+
+
+def _warn_of_low_confidence(plan: Workflow) -> None:
+    from orchestai_jax.planner.plan_to_workflow import LOW_CONFIDENCE
+
+    if plan.confidence is not None and plan.confidence < LOW_CONFIDENCE:
+        typer.echo(
+            f"orchestai: low confidence ({plan.confidence:.2f}) in the plan that is run; "
+            "`orchestai plan` shows a plan without running it",
+            err=True,
+        )
 
 
 def _policies(file: pathlib.Path | None, given: dict[str, Any]) -> RunPolicies:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from orchestai_jax.cli.errors import FAILED, WrongUseError
+from orchestai_jax.cli.stopping import DaemonThreads, run_to_its_end
 
 if TYPE_CHECKING:
     from orchestai_jax.execution import Event, Tracer
@@ -39,8 +39,9 @@ Start = Callable[["Mapping[str, Worker]", "Callable[[Event], None]", "Tracer | N
 
 
 def journals_of(records: pathlib.Path) -> pathlib.Path:
-    """The folder of the journals of unfinished runs: beside their records."""
-    return records.parent / "journals"
+    """The folder of the journals of unfinished runs: beside their records, one for each file of records."""
+    folder = records.parent if records.name == DEFAULT_RECORDS.name else records.parent / records.stem
+    return folder / "journals"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Running:
         tracer = None if self.trace is None else open_tracer(self.trace)
         try:
             with display:
-                record = asyncio.run(self._among_workers(start, listen, tracer))
+                record = run_to_its_end(self._among_workers(start, listen, tracer))
         except KeyboardInterrupt:
             if ended:
                 typer.echo(
@@ -98,8 +99,7 @@ class Running:
         from orchestai_jax.workers import LocalTool, close_workers, open_workers
 
         # Threads for all tools that may run at once: asyncio's own pool has few more than the machine has cores.
-        threads = concurrent.futures.ThreadPoolExecutor(2 * self.max_concurrency, thread_name_prefix="tool")
-        asyncio.get_running_loop().set_default_executor(threads)  # asyncio.run shuts it down
+        asyncio.get_running_loop().set_default_executor(DaemonThreads(2 * self.max_concurrency))
         workers = open_workers(self.catalog)
         with contextlib.ExitStack() as stack:
             if self.processes:

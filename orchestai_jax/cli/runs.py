@@ -115,6 +115,18 @@ def show_run(
 def resume_run(
     run_id: RunIdArgument = None,
     records: RecordsOption = DEFAULT_RECORDS,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="DOLLARS", help="What the whole run may cost; default: as at its beginning."),
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline",
+            metavar="SECONDS",
+            help="Of the run's clock, which goes on where it stood; default: as at its beginning.",
+        ),
+    ] = None,
     processes: ProcessesOption = 0,
     trace: TraceOption = None,
     as_json: JsonOption = False,
@@ -127,8 +139,12 @@ def resume_run(
     Examples:
       orchestai runs resume
       orchestai runs resume 20250131-120000-1f3a9c
+      orchestai runs resume --deadline 600 --budget 2.50
     """
-    from orchestai_jax.execution import journalled_runs, read_journal, resume
+    from orchestai_jax.execution import journalled_runs, parse_policies, read_journal, resume
+
+    limits = {name: value for name, value in (("cost", budget), ("deadline_s", deadline)) if value is not None}
+    allowed = parse_policies({"budget": limits}, "the options").budget if limits else None
 
     folder = journals_of(records)
     resumable = journalled_runs(folder)
@@ -150,7 +166,7 @@ def resume_run(
     )
     running.carry_out(
         lambda workers, listen, tracer: resume(
-            picked, workers, journal=folder, on_event=listen, records=records, tracer=tracer
+            picked, workers, journal=folder, on_event=listen, records=records, tracer=tracer, budget=allowed
         )
     )
 

@@ -196,3 +196,68 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(command, tmp_path):
     assert process.returncode == 0
     [record], _ = read_records(tmp_path / "runs" / "records.jsonl")
     assert record.status == "succeeded"
+
+
+def test_limits_choose_the_workers_of_a_plan_before_it_runs(command, tmp_path, monkeypatch):
+    import orchestai_jax.workers
+    from orchestai_jax.workers import Output
+
+    class Quiet:
+        def __init__(self, spec):
+            self.spec = spec
+
+        async def run(self, task_type, arguments, context):
+            return Output(values={port.name: "x" for port in task_type.outputs})
+
+    opened = {}
+
+    def open_workers(catalog):
+        opened.update({spec.id: Quiet(spec) for spec in catalog.workers})
+        return opened
+
+    monkeypatch.setattr(orchestai_jax.workers, "open_workers", open_workers)
+    kinds = "[summarize_text, extract_keywords, text_statistics]"
+    (tmp_path / "c.yaml").write_text(
+        f"""
+task_types:
+  - {{id: summarize_text, inputs: [{{name: text, type: text}}], outputs: [{{name: text, type: text}}],
+      parameters: [{{name: sentences, type: integer}}]}}
+  - {{id: extract_keywords, inputs: [{{name: text, type: text}}]}}
+  - {{id: text_statistics, inputs: [{{name: text, type: text}}]}}
+workers:
+  - {{id: slow, task_types: {kinds}, cost: 1, latency: 4, quality: 0.9}}
+  - {{id: quick, task_types: {kinds}, cost: 3, latency: 1, quality: 0.8}}
+"""
+    )
+    where = ("run", "x", *PLANNER, "--catalog", "c.yaml")
+    record = command.json(*where, "--budget", "9", "--json")
+    assert [t["worker"] for t in record["tasks"]] == ["quick"] * 3
+    assert "workers chosen for all tasks together" in record["workflow"]["notes"][-1]
+    assert record["settings"]["policies"]["budget"] == {"cost": 9.0}
+    opened.clear()
+    assert "the fastest workers take 2 s, the deadline is 1 s" in command.error(*where, "--deadline", "1")
+    assert opened == {}  # nothing was begun
+
+
+def test_low_confidence_is_said(command, monkeypatch):
+    real = command.planner.plan
+    assert "confidence" not in command("run", "x", *PLANNER, "--json").stderr
+
+    def unsure(self, *arguments, **options):
+        return real(self, *arguments, **options).model_copy(update={"confidence": 0.12})
+
+    monkeypatch.setattr(command.planner, "plan", unsure)
+    result = command("run", "x", *PLANNER, "--json")
+    assert json.loads(result.stdout)["status"] == "succeeded"
+    assert "orchestai: low confidence (0.12) in the plan that is run" in result.stderr
+
+
+def test_fsync_when_asked(command, monkeypatch):
+    import os
+
+    forced = []
+    monkeypatch.setattr(os, "fsync", forced.append)
+    command("run", "x", *PLANNER)
+    assert not forced
+    command("run", "x", *PLANNER, "--fsync")
+    assert forced

@@ -75,7 +75,9 @@ def test_what_was_given_on_the_command_line_governs_the_run(command, behave, tmp
     record = command.json("run", "x", *PLANNER, "--json", "--policies", "p.yaml", "--attempts", "2", code=1)
     assert calls.count("t1") == 2
     assert record["settings"]["policies"]["default"]["retry"]["attempts"] == 2
-    record = command.json("run", "x", *PLANNER, "--json", "--budget", "0", "--fallback", "0", "--attempts", "1", code=1)
+    (tmp_path / "plan.json").write_text(command("plan", "shorten", *PLANNER, "--json").stdout)
+    limits = ("--budget", "0", "--fallback", "0", "--attempts", "1")
+    record = command.json("run", "--workflow", "plan.json", "--json", *limits, code=1)
     assert record["settings"]["policies"] == {
         "default": {"retry": {"attempts": 1}},
         "fallback_workers": 0,
@@ -85,6 +87,34 @@ def test_what_was_given_on_the_command_line_governs_the_run(command, behave, tmp
     assert "p.yaml: default.retries" in command.error("run", "x", *PLANNER, "--policies", "p.yaml")
     assert "none.yaml: cannot be read" in command.error("run", "x", *PLANNER, "--policies", "none.yaml")
     assert "default.timeout_s" in command.error("run", "x", *PLANNER, "--timeout", "0")
+
+
+def test_a_resumption_may_be_given_more_money_and_time(command, behave, tmp_path):
+    asked = []
+    behave(lambda context: asked.append(context.task_id))
+    (tmp_path / "plan.json").write_text(command("plan", "shorten", *PLANNER, "--json").stdout)
+    limits = ("--budget", "0.3", "--max-concurrency", "1")
+    first = command.json("run", "--workflow", "plan.json", "--json", *limits, code=1)
+    assert "succeeded" in [t["status"] for t in first["tasks"]]
+    assert "skipped" in [t["status"] for t in first["tasks"]]
+    asked.clear()
+    assert command.json("runs", "resume", "--json", code=1)["status"] != "succeeded"
+    assert asked == []
+    assert "budget.deadline_s" in command.error("runs", "resume", "--deadline", "-1")
+    second = command.json("runs", "resume", "--budget", "5", "--deadline", "600", "--json")
+    assert second["status"] == "succeeded"
+    assert second["settings"]["policies"]["budget"] == {"cost": 5.0, "deadline_s": 600.0}
+
+
+def test_files_of_records_in_one_folder_do_not_share_journals(command, behave):
+    behave(lambda context: WorkerError("not today"))
+    mine = command.json("run", "x", *PLANNER, "--json", "--records", "runs/mine.jsonl", code=1)
+    command("run", "x", *PLANNER, code=1)
+    (row,) = command.json("runs", "list", "--json", "--records", "runs/mine.jsonl")
+    assert row["run_id"] == mine["run_id"]
+    assert "no run" in command.error("runs", "resume", mine["run_id"])
+    behave(lambda context: None)
+    assert command.json("runs", "resume", "--records", "runs/mine.jsonl", "--json")["run_id"] == mine["run_id"]
 
 
 def test_retries_are_printed(command, behave):
