@@ -1,8 +1,9 @@
-"""Hybrid planning on the command line: `--llm`, `--llm-model`, `--llm-key-env`, `--hybrid-threshold`."""
+"""Hybrid planning on the command line: `--llm`, its model, key and prices, `--hybrid-threshold`."""
 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from orchestai_jax.config import Preference
     from orchestai_jax.execution import HybridPlan, HybridPolicy
     from orchestai_jax.planner import Planner
-    from orchestai_jax.workflow import Catalog
+    from orchestai_jax.workflow import Catalog, Prices
 
 LlmOption = Annotated[
     str | None,
@@ -30,6 +31,14 @@ LlmKeyOption = Annotated[
     str | None,
     typer.Option("--llm-key-env", metavar="NAME", help="Environment variable with the endpoint's key; default: none."),
 ]
+LlmPricesOption = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        "--llm-prices",
+        metavar="FILE",
+        help="YAML of model name (or pattern) to prices, such as `gpt-*: {input_per_million: 2}`; default: no cost.",
+    ),
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
@@ -44,16 +53,19 @@ ThresholdOption = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class HybridOptions:
-    """What was given of the four options; nothing of it is used before something is planned."""
+    """What was given of the options; nothing of it is used before something is planned."""
 
     url: str | None
     model: str | None
     key_env: str | None
     threshold: float | None
+    prices: pathlib.Path | None = None
 
     def __post_init__(self) -> None:
-        if self.url is None and (self.model is not None or self.key_env is not None):
-            raise WrongUseError("--llm-model and --llm-key-env go with --llm URL, the endpoint that plans")
+        if self.url is None and any(given is not None for given in (self.model, self.key_env, self.prices)):
+            raise WrongUseError(
+                "--llm-model, --llm-key-env and --llm-prices go with --llm URL, the endpoint that plans"
+            )
         if self.url is not None and self.model is None:
             raise WrongUseError("--llm needs --llm-model NAME, the model that plans")
 
@@ -78,11 +90,27 @@ class HybridOptions:
         from orchestai_jax.workflow import OpenAIConnection, WorkerSpec
 
         try:
-            connection = OpenAIConnection(model=self.model or "", base_url=self.url, key_env=self.key_env)
+            connection = OpenAIConnection(
+                model=self.model or "", base_url=self.url, key_env=self.key_env, prices=self._prices()
+            )
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             raise WrongUseError(f"--llm: {first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
         return OpenAIWorker(WorkerSpec(id="planning-model", model_type="llm", connection=connection))
+
+    def _prices(self) -> Prices:
+        from orchestai_jax.workers.discovery.endpoint_models import price_of, read_prices
+        from orchestai_jax.workflow import Prices
+
+        if self.prices is None:
+            return Prices()
+        try:
+            row = price_of(self.model or "", read_prices(self.prices))
+        except (ValueError, OSError) as error:
+            raise WrongUseError(f"--llm-prices: {error}") from error
+        if row is None:
+            raise WrongUseError(f"--llm-prices: {self.prices} has no row for the model {self.model}")
+        return row
 
     def plan(
         self, planner: Planner, instruction: str, catalog: Catalog | None, preference: Preference | None

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
-from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
+from orchestai_jax.cli.hybrid_options import (
+    HybridOptions,
+    LlmKeyOption,
+    LlmModelOption,
+    LlmOption,
+    LlmPricesOption,
+    ThresholdOption,
+)
 from orchestai_jax.cli.plan_limits import BudgetOption, DeadlineOption, LeastSuccessOption, keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
@@ -48,6 +55,7 @@ def plan(
     llm: LlmOption = None,
     llm_model: LlmModelOption = None,
     llm_key_env: LlmKeyOption = None,
+    llm_prices: LlmPricesOption = None,
     hybrid_threshold: ThresholdOption = None,
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
@@ -72,7 +80,7 @@ def plan(
     """
     if as_json + mermaid + (svg is not None) > 1:
         raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
+    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     if hybrid.wanted and (explain or explain_html is not None):
         raise WrongUseError(
             "--explain tells why the learned planner planned so; leave --llm and --hybrid-threshold out"

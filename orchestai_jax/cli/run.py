@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
-from orchestai_jax.cli.hybrid_options import HybridOptions, LlmKeyOption, LlmModelOption, LlmOption, ThresholdOption
+from orchestai_jax.cli.hybrid_options import (
+    HybridOptions,
+    LlmKeyOption,
+    LlmModelOption,
+    LlmOption,
+    LlmPricesOption,
+    ThresholdOption,
+)
 from orchestai_jax.cli.plan_limits import keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
     CatalogOption,
@@ -109,6 +116,7 @@ def run(
     llm: LlmOption = None,
     llm_model: LlmModelOption = None,
     llm_key_env: LlmKeyOption = None,
+    llm_prices: LlmPricesOption = None,
     hybrid_threshold: ThresholdOption = None,
     processes: ProcessesOption = 0,
     trace: TraceOption = None,
@@ -131,7 +139,7 @@ def run(
         raise WrongUseError("TEXT needs --planner, a workdir or checkpoint folder; `orchestai quickstart` makes one")
     if not root.is_dir():
         raise WrongUseError(f"--root {root} is not a folder")
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold)
+    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     if hybrid.wanted and text is None:
         raise WrongUseError("--llm and --hybrid-threshold plan TEXT; a saved plan is run as it is")
     instruction = None if text is None else read_instruction(text)

@@ -172,7 +172,7 @@ async def plan_hybrid(
         "seconds": time.perf_counter() - began,
         "faults": talk.faults,
     }
-    refusal = talk.failure or _refusal(talk, learned, catalog, policy.threshold)
+    refusal = _refusal(talk, learned, catalog, policy.threshold)
     proposed = None if talk.plan is None else _with_workers(talk.plan, learned, catalog, preference or Preference())
     if refusal is not None:
         _LOG.warning("the learned plan is used although %s: %s", reason, refusal)
@@ -182,8 +182,13 @@ async def plan_hybrid(
     assert proposed is not None
     notes = [f"planned by a language model, because {reason}"]
     notes += [str(fault) for fault in talk.open_arguments]
+    outcome = "its plan was taken"
+    if talk.failure is not None:
+        notes.append(f"its repair failed: {talk.failure}; the plan before it was taken")
+        outcome = f"{outcome}, though its repair failed: {talk.failure}"
+        _LOG.warning("the language model's plan is used as it was before its repair, which failed: %s", talk.failure)
     workflow = proposed.model_copy(update={"notes": tuple(notes)})
-    return HybridPlan(workflow, "language_model", reason, learned, proposed, "its plan was taken", **used)
+    return HybridPlan(workflow, "language_model", reason, learned, proposed, outcome, **used)
 
 
 @dataclasses.dataclass
@@ -195,6 +200,7 @@ class _Talk:
     open_arguments: tuple[Fault, ...] = ()
     faults: tuple[str, ...] = ()
     failure: str | None = None
+    """What kept the model from its last answer; there may be a plan from before all the same."""
     answers: int = 0
     cost: float = 0.0
     tokens: int = 0
@@ -208,8 +214,9 @@ async def _ask(text: str, offered: Catalog, model: AnswersMessages, policy: Hybr
         try:
             answer = await model.complete(messages, response_format=form[policy.structured])
         except WorkerError as error:
-            if talk.plan is None:
-                talk.failure = f"the language model failed: {error}"
+            talk.cost += error.cost
+            talk.tokens += error.tokens
+            talk.failure = f"the language model failed: {error}"
             return talk
         talk.answers += 1
         talk.cost += answer.cost
@@ -242,6 +249,8 @@ def _doubt(plan: Workflow, catalog: Catalog, threshold: float) -> str | None:
 
 def _refusal(talk: _Talk, learned: Workflow, catalog: Catalog, threshold: float) -> str | None:
     """Why the plan of a language model is not taken; None where it is."""
+    if talk.plan is None and talk.failure is not None:
+        return talk.failure
     if talk.plan is None:
         return f"the language model's plan does not validate: {talk.faults[0]}"
     if not talk.plan.tasks:

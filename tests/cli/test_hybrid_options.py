@@ -65,6 +65,20 @@ def test_a_key_is_read_from_the_environment_and_sent(command, endpoint, monkeypa
     assert endpoint.requests[0].headers["authorization"] == "Bearer abc-123"
 
 
+def test_what_planning_costs_follows_from_a_price_table(command, endpoint, tmp_path):
+    (tmp_path / "prices.yaml").write_text("large: {per_call: 9}\nsma*: {input_per_million: 1000, per_call: 0.25}\n")
+    options = asking(endpoint, "--hybrid-threshold", "0.9", "--llm-prices", "prices.yaml")
+    printed = command.json("run", "count", *PLANNER, *options, "--json")
+    assert printed["planner"]["hybrid"]["cost"] == pytest.approx(0.25 + 10 * 1000 / 1e6)
+    for verb in ("plan", "run"):
+        (tmp_path / "prices.yaml").write_text("large: {per_call: 9}\n")
+        assert "prices.yaml has no row for the model small" in command.error(verb, "x", *PLANNER, *options)
+        (tmp_path / "prices.yaml").write_text("small: {per_cal: 9}\n")
+        assert "prices.yaml: small: per_cal: Extra inputs" in command.error(verb, "x", *PLANNER, *options)
+        assert "none.yaml" in command.error(verb, "x", *PLANNER, *asking(endpoint), "--llm-prices", "none.yaml")
+        assert "go with --llm URL" in command.error(verb, "x", *PLANNER, "--llm-prices", "prices.yaml")
+
+
 def test_a_run_records_the_reason_and_both_plans(command, endpoint, tmp_path):
     printed = command.json("run", "count", *PLANNER, *asking(endpoint, "--hybrid-threshold", "0.9"), "--json")
     [record], _ = read_records(tmp_path / "runs" / "records.jsonl")

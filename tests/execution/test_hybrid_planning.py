@@ -254,7 +254,12 @@ def test_open_arguments_are_noted_and_only_better_plans_are_taken_for_them():
     # A repair that makes it worse is not taken, and one that does not come is done without.
     nothing_given = {"tasks": [step("a", "resize_image")]}
     assert plan(Planner(learned(0.1)), Model(leaves_open, nothing_given)).workflow.tasks[0].arguments
-    assert plan(Planner(learned(0.1)), Model(leaves_open, WorkerError("gone"))).source == "language_model"
+    unmended = plan(Planner(learned(0.1)), Model(leaves_open, WorkerError("gone", cost=0.5, tokens=7)))
+    assert unmended.source == "language_model"
+    said = "its repair failed: the language model failed: gone"
+    assert unmended.workflow.notes[-1] == f"{said}; the plan before it was taken"
+    assert said in unmended.outcome
+    assert (unmended.cost, unmended.tokens) == (0.25 + 0.5, 100 + 7), "a failed answer may cost too"
     kept = plan(Planner(learned(0.1)), Model(leaves_open, WRONG))
     assert [task.task_type for task in kept.workflow.tasks] == ["resize_image"]
 

@@ -86,7 +86,7 @@ async def find_endpoint_models(
         if not tasks:
             passed_over.append((name, "its name is that of a model for other tasks"))
             continue
-        price = next((row for wanted, row in (prices or {}).items() if fnmatch.fnmatchcase(name, wanted)), None)
+        price = price_of(name, prices or {})
         own = connection.model_copy(update={"model": name, "prices": price or connection.prices})
         workers.append(
             WorkerSpec(
@@ -122,6 +122,11 @@ def read_prices(path: str | os.PathLike[str]) -> dict[str, Prices]:
             field = ".".join(map(str, first["loc"])) or "row"
             raise ValueError(f"{path}: {name}: {field}: {first['msg']}") from error
     return table
+
+
+def price_of(name: str, table: Mapping[str, Prices]) -> Prices | None:
+    """The first row of a price table whose name or pattern a model's name fits; None where none does."""
+    return next((row for wanted, row in table.items() if fnmatch.fnmatchcase(name, wanted)), None)
 
 
 def _tasks_of(name: str, vision: bool) -> tuple[str, ...]:
