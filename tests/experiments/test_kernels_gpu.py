@@ -5,9 +5,11 @@ import json
 import jax
 import jax.numpy as jnp
 import kernels_gpu
+import numpy as np
 import pytest
 from orchestai_kernels.attention.masks import Masks
 from orchestai_kernels.shapes import NamedShape
+from orchestai_kernels.tuning import SearchPolicy
 
 
 def test_a_machine_without_a_gpu_is_refused(tmp_path):
@@ -43,3 +45,22 @@ def test_everything_is_compared_and_kept(tmp_path, monkeypatch):
     assert len(list(kept.rglob("attention.json"))) == 1
     kernels_gpu.main(["--out", str(out), "--records", str(kept), "--only", "attention", "--minutes", "0"])
     assert [row["left_out"] for row in json.loads(out.read_text())["ops"]] == ["no time left; give --minutes more"]
+
+
+def test_each_weight_has_a_token_of_its_own(monkeypatch):
+    """Products of one x could be merged into one, or its rounding done once for all."""
+    given = []
+
+    def timed(function, args, repeats):
+        given.append(args)
+        jax.block_until_ready(function(*args))
+        return [1.0] * repeats
+
+    monkeypatch.setattr(kernels_gpu, "KERNEL", "reference")
+    monkeypatch.setattr(kernels_gpu, "ROTATED_BYTES", 3 * 64 * 128 // 4)
+    monkeypatch.setattr(kernels_gpu, "timed", timed)
+    kernels_gpu.matrix_vector(64, 128, 1.0, SearchPolicy(repeats=1, sample_seconds=0.0))
+    for tokens, weights in given:
+        assert len(tokens) == len(weights) >= 2
+        assert len({np.asarray(token).tobytes() for token in tokens}) == len(tokens)
+        assert {token.shape for token in tokens} == {(1, 128)}
