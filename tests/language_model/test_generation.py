@@ -3,9 +3,16 @@ import numpy as np
 import pytest
 
 from orchestai_jax.language_model import apply_model, initial_parameters
-from orchestai_jax.language_model.generation import Generator, NotFiniteError, append, decode, next_tokens, prefill
-from orchestai_jax.language_model.sampling import Sampling
-from orchestai_jax.language_model.serving_model import random_packed_model, serving_model
+from orchestai_jax.language_model.cache import attend_cached
+from orchestai_jax.language_model.generation import Generator, NotFiniteError, append, next_tokens, prefill
+from orchestai_jax.language_model.sampling import Draws, Sampling
+from orchestai_jax.language_model.serving_model import (
+    embed,
+    head_logits,
+    random_packed_model,
+    run_layers,
+    serving_model,
+)
 from orchestai_jax.quantization import QuantizationRule
 
 PROMPT = [5, 6, 7, 8, 9]
@@ -49,27 +56,48 @@ def test_a_row_is_what_it_would_be_alone(generator):
 
 
 @pytest.mark.parametrize("options", [{"cache": "int8"}, {"head": "int8"}, {"packed": False}], ids=str)
-def test_options_keep_close_to_the_float_logits(small, options):
-    from orchestai_jax.language_model.sampling import Draws
-    from orchestai_jax.language_model.serving_model import embed, head_logits
+def test_options_answer_as_the_float_model(small, generator, options):
+    options = dict(options)
+    kind = options.pop("cache", "float")
+    model = serving_model(*small, **options)
+    (answer,) = Generator(model, cache=kind).generate([PROMPT], max_new_tokens=12)
+    (wanted,) = generator.generate([PROMPT], max_new_tokens=12)
+    assert answer.tokens == wanted.tokens
 
-    config, parameters = small
-    kind = options.get("cache", "float")
-    model = serving_model(config, parameters, **{k: v for k, v in options.items() if k != "cache"})
+
+@pytest.mark.parametrize(("options", "most"), [({"cache": "int8"}, 0.05), ({"head": "int8"}, 0.05)], ids=str)
+def test_options_keep_close_to_the_float_logits(small, options, most):
+    """Of the token after five decoded ones, which have read the cache."""
+    options = dict(options)
+    kind = options.pop("cache", "float")
+    logits = decoded_logits(serving_model(*small, **options), kind)
+    wanted = decoded_logits(serving_model(*small), "float")
+    difference = np.abs(logits - wanted).max()
+    assert 1e-6 < difference < most, "rounded, but little"
+    assert np.abs(wanted).max() > 1
+
+
+def decoded_logits(model, kind):
     draws = Draws.of(Sampling(), 17)
-    tokens, cache = prefill(
-        model, jnp.asarray([[0] * 11 + PROMPT], jnp.int32), jnp.asarray([11], jnp.int32), draws, capacity=64, kind=kind
-    )
+    prompt = jnp.asarray([[0] * 11 + PROMPT], jnp.int32)
+    _, cache = prefill(model, prompt, jnp.asarray([11], jnp.int32), draws, capacity=64, kind=kind)
     assert cache.keys[0].shape == (1, 2, 64, 4)
     assert (type(cache.keys[0]).__name__ == "Int8Array") == (kind == "int8")
-    assert tokens.tolist() == [greedy_without_cache(small, PROMPT, 1)[0]]
-    following, cache = decode(model, cache, tokens, draws, jnp.int32(1))
-    assert following.shape == (1,)
-    assert int(cache.length) == 17
-    x = embed(model, jnp.asarray([PROMPT], jnp.int32))[:, -1]
-    reference = serving_model(config, parameters)
-    wanted = head_logits(reference, embed(reference, jnp.asarray([PROMPT], jnp.int32))[:, -1])
-    np.testing.assert_allclose(head_logits(model, x), wanted, atol=0.1)
+    for token in (3, 1, 4, 1, 5):
+        logits, new = next_logits(model, cache, token)
+        cache = append(cache, new)
+    assert int(cache.length) == 21
+    return np.asarray(logits)
+
+
+def next_logits(model, cache, token):
+    def attend_of(layer):
+        return lambda q, k, v: (attend_cached(q, k, v, cache, layer), (k, v))
+
+    x = embed(model, jnp.asarray([[token]], jnp.int32))
+    positions = (cache.length - cache.start)[:, None]
+    x, new = run_layers(model, x, positions, [attend_of(i) for i in range(model.config.num_layers)])
+    return head_logits(model, x[:, -1]), new
 
 
 def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):
