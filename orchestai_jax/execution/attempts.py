@@ -15,6 +15,7 @@ import tenacity
 from orchestai_jax.execution._node import Door, Node
 from orchestai_jax.execution.events import EventKind
 from orchestai_jax.execution.failures import CallFailed, masked_traceback
+from orchestai_jax.execution.gates import Call
 from orchestai_jax.execution.values import declared_use
 from orchestai_jax.workers import Output
 from orchestai_jax.workflow import Attempt
@@ -105,7 +106,9 @@ async def _call_again(host: Host, node: Node, first: CallFailed, *, may_rest: bo
     def again(error: BaseException) -> bool:
         if not isinstance(error, CallFailed) or error.kind not in policy.errors:
             return False
-        return error.kind != "resting" or may_rest  # where another can do it nobody waits for a resting worker
+        if error.kind == "resting":
+            return may_rest  # where another can do it nobody waits for a resting worker
+        return error.retry_after_s is None or error.retry_after_s <= policy.max_asked_delay_s
 
     backoff = tenacity.wait_exponential(
         multiplier=policy.first_delay_s, exp_base=policy.factor, max=policy.max_delay_s
@@ -154,8 +157,11 @@ async def call_once(host: Host, node: Node) -> Output:
         async with gate.in_line:
             await gate.rate.take()
             await host.place(node)
+        if not node.attempts:
+            node.started_s = host.clock()  # the wait was not the task's
     elif not node.holds:
         await host.place(node)
+    in_breaker: Call | None = None
     try:
         if gate.breaker is not None:
             rests = gate.breaker.rests_for()
@@ -165,25 +171,28 @@ async def call_once(host: Host, node: Node) -> Output:
                     f"worker {door.worker_id} has failed too often and is left alone for {rests:.1f} s more",
                     retry_after_s=rests,
                 )
-            gate.breaker.begin()
+            in_breaker = gate.breaker.begin()
         started = host.clock()
         try:
             output = await host.call(node)
         except asyncio.CancelledError:
-            if gate.breaker is not None:
-                gate.breaker.gave_up()
+            if gate.breaker is not None and in_breaker is not None:
+                gate.breaker.gave_up(in_breaker)
             raise
         except CallFailed as failure:
             note(host, node, started, failure)
-            if gate.breaker is not None and failure.kind in ("transient", "timeout", "crash"):
-                gate.breaker.failed()
-            elif gate.breaker is not None:
-                gate.breaker.succeeded()
+            if gate.rate is not None:
+                gate.rate.settle(failure.tokens)
+            if gate.breaker is not None and in_breaker is not None:
+                if failure.kind in ("transient", "timeout", "crash"):
+                    gate.breaker.failed(in_breaker)
+                else:
+                    gate.breaker.succeeded(in_breaker)
             if being_cancelled():  # the run is being stopped: nobody calls again
                 raise asyncio.CancelledError from failure
             raise
-        if gate.breaker is not None:
-            gate.breaker.succeeded()
+        if gate.breaker is not None and in_breaker is not None:
+            gate.breaker.succeeded(in_breaker)
         if gate.rate is not None:
             gate.rate.settle(output.tokens)
         if node.attempts or node.earlier:

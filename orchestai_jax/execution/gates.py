@@ -95,15 +95,29 @@ class Rate:
         if self._requests is not None:
             await self._requests.acquire()
         if self._tokens is not None:
-            wanted, self._owed = self._policy.tokens_per_call + self._owed, 0.0
-            while wanted > 0:  # more than a minute's worth is taken minute by minute
+            await self._pay(self._tokens)
+            wanted = float(self._policy.tokens_per_call)
+            while wanted > 0:
                 part = min(wanted, self._tokens.max_rate)
                 await self._tokens.acquire(part)
                 wanted -= part
 
+    async def _pay(self, tokens: AsyncLimiter) -> None:
+        """What earlier calls owe: more than a minute's worth is taken minute by minute."""
+        while self._owed > 0:
+            part = min(self._owed, tokens.max_rate)
+            await tokens.acquire(part)
+            self._owed -= part  # whoever gives up before leaves the debt to the next
+
     def settle(self, tokens: int) -> None:
         """Owe the tokens that a call has used beyond what was expected: the next call waits for them."""
         self._owed += max(0, tokens - self._policy.tokens_per_call)
+
+
+class Call:
+    """One call, as a breaker knows it from others."""
+
+    __slots__ = ()
 
 
 class Breaker:
@@ -113,7 +127,7 @@ class Breaker:
         self._policy = policy
         self._failures = 0
         self._opened: float | None = None
-        self._probing = False
+        self._probe: Call | None = None
 
     def rests_for(self) -> float:
         """Seconds until a call may be made, 0 where one may now."""
@@ -122,26 +136,36 @@ class Breaker:
         left = self._opened + self._policy.rest_s - asyncio.get_running_loop().time()
         if left > 0:
             return left
-        return self._policy.rest_s if self._probing else 0.0
+        return 0.0 if self._probe is None else self._policy.rest_s
 
-    def begin(self) -> None:
-        """A call is made; the first after a rest is the one that decides."""
-        self._probing = self._opened is not None
+    def begin(self) -> Call:
+        """A call is made, and told apart from others by what is given back; the first after a rest decides."""
+        call = Call()
+        if self._opened is not None:
+            self._probe = call
+        return call
 
-    def succeeded(self) -> None:
+    def succeeded(self, call: Call) -> None:
         """The worker has answered, be it with a failure that is not its own."""
-        self._failures, self._opened, self._probing = 0, None, False
+        if self._decides(call):
+            self._failures, self._opened, self._probe = 0, None, None
 
-    def failed(self) -> None:
+    def failed(self, call: Call) -> None:
         """The worker has failed."""
-        self._failures += 1
-        if self._failures >= self._policy.failures:  # also after a probe: only a success takes them back
-            self._opened = asyncio.get_running_loop().time()
-        self._probing = False
+        if self._decides(call):
+            self._failures += 1
+            if self._failures >= self._policy.failures:  # also after a probe: only a success takes them back
+                self._opened = asyncio.get_running_loop().time()
+            self._probe = None
 
-    def gave_up(self) -> None:
+    def gave_up(self, call: Call) -> None:
         """The call was stopped from outside and says nothing of the worker."""
-        self._probing = False
+        if call is self._probe:
+            self._probe = None
+
+    def _decides(self, call: Call) -> bool:
+        """Whether a call's end says anything: one that was made before the breaker opened does not."""
+        return self._opened is None or call is self._probe
 
 
 def worker_limits(worker_id: str, catalog: Catalog, workers: Mapping[str, Worker]) -> WorkerLimits:

@@ -31,7 +31,10 @@ class RetryPolicy(_Policy):
     factor: float = Field(default=2.0, ge=1)
     """What the delay is multiplied by from one call to the next."""
     max_delay_s: float = Field(default=30.0, ge=0)
-    """Longest delay, jitter left aside. A service that asks for a longer one gets it."""
+    """Longest delay, jitter left aside. A service that asks for a longer one gets it, up to `max_asked_delay_s`."""
+    max_asked_delay_s: float = Field(default=120.0, ge=0)
+    """Longest time that a service is left alone for when it asks for that; one that asks for more is not called again,
+    and the task falls to another worker."""
     jitter_s: float = Field(default=0.25, ge=0)
     """Up to so many seconds, drawn evenly, are added to each delay, so that tasks do not come back all at once."""
     errors: tuple[FailureKind, ...] = ("transient", "resting")

@@ -126,23 +126,21 @@ def test_gates_cannot_be_shared_under_other_limits(make, tmp_path):
 def test_a_breaker_lets_one_call_through_after_its_rest(jumping_loop):
     async def scenario():
         breaker = Breaker(BreakerPolicy(failures=2, rest_s=10.0))
-        breaker.failed()
+        breaker.failed(breaker.begin())
         assert breaker.rests_for() == 0.0
-        breaker.failed()
+        breaker.failed(breaker.begin())
         assert breaker.rests_for() == 10.0
         await asyncio.sleep(10)
         assert breaker.rests_for() == 0.0
-        breaker.begin()
+        probe = breaker.begin()
         assert breaker.rests_for() == 10.0  # the probe decides; nobody else calls meanwhile
-        breaker.gave_up()
+        breaker.gave_up(probe)
         assert breaker.rests_for() == 0.0  # it said nothing: the next is the probe
-        breaker.begin()
-        breaker.failed()
+        breaker.failed(breaker.begin())
         assert breaker.rests_for() == 10.0
         await asyncio.sleep(10)
-        breaker.begin()
-        breaker.succeeded()
-        breaker.failed()
+        breaker.succeeded(breaker.begin())
+        breaker.failed(breaker.begin())
         assert breaker.rests_for() == 0.0
 
     with asyncio.Runner(loop_factory=jumping_loop) as runner:
@@ -201,3 +199,24 @@ def test_a_free_worker_does_not_wait_for_a_run_that_has_no_place(make, tmp_path)
 
     assert [r.status for r in run_bounded(scenario)] == ["succeeded"] * 3
     assert order[-1] == "a-w"
+
+
+@pytest.mark.parametrize("how", ["succeeded", "failed", "gave_up"])
+def test_a_call_that_was_made_before_the_breaker_opened_decides_nothing(jumping_loop, how):
+    async def scenario():
+        breaker = Breaker(BreakerPolicy(failures=1, rest_s=10.0))
+        early, late = breaker.begin(), breaker.begin()
+        breaker.failed(early)
+        await asyncio.sleep(4)
+        getattr(breaker, how)(late)
+        assert breaker.rests_for() == 6.0
+        late = early
+        await asyncio.sleep(6)
+        probe = breaker.begin()
+        getattr(breaker, how)(late)
+        assert breaker.rests_for() == 10.0  # the probe is still out
+        breaker.succeeded(probe)
+        assert breaker.rests_for() == 0.0
+
+    with asyncio.Runner(loop_factory=jumping_loop) as runner:
+        runner.run(scenario())

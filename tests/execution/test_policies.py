@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import pathlib
+import random
 import re
 
 import pytest
@@ -10,6 +11,8 @@ import yaml
 
 from orchestai_jax.config import ConfigError, Preference
 from orchestai_jax.execution import RunPolicies, load_policies, parse_policies
+from orchestai_jax.execution.gates import Rate
+from orchestai_jax.execution.policies import RatePolicy
 from orchestai_jax.workers import Output, WorkerError
 from orchestai_jax.workflow import WorkerLimits
 
@@ -75,6 +78,7 @@ def test_attempts_are_counted_and_the_last_error_stands(make, perform):
 def test_jitter_is_added(make, perform):
     work = Scripted(busy(), busy())
     policies = {"default": {"retry": {"first_delay_s": 1.0, "factor": 1.0, "jitter_s": 0.5}}}
+    random.seed(5)  # tenacity draws from it
     perform(make.plan(make.step("t")), make.worker(work), policies=policies, jump=True)
     assert all(1.0 <= delay <= 1.501 for delay in work.delays)
     assert work.delays[0] != work.delays[1]
@@ -84,6 +88,18 @@ def test_a_service_that_asks_for_more_time_gets_it(make, perform):
     work = Scripted(busy(after=100.0), busy(after=0.1))
     perform(make.plan(make.step("t")), make.worker(work), policies=retry(max_delay_s=5.0, factor=1.0), jump=True)
     assert work.delays == [100.0, 1.0]
+
+
+def test_nobody_waits_longer_than_is_allowed_for_a_service_that_asks_for_more_time(make, perform):
+    for longest, calls, status in ((50.0, 1, "failed"), (100.0, 2, "succeeded")):
+        work = Scripted(busy(after=100.0))
+        policies = retry(max_asked_delay_s=longest)
+        record = perform(make.plan(make.step("t")), make.worker(work), policies=policies, jump=True)
+        assert (len(work.times), record.status) == (calls, status)
+    asked, helper = Scripted(busy(after=1e6)), make.worker(name="helper")
+    record = perform(make.plan(make.step("t")), make.worker(asked), helper, policies=retry(), jump=True)
+    assert (record.tasks[0].worker, len(asked.times)) == ("helper", 1)
+    assert record.duration_s < 60
 
 
 @pytest.mark.parametrize(
@@ -262,6 +278,55 @@ def test_tokens_a_minute(make, perform):
     )
     # 100 and 100 go at once; the second uses 300 more than expected, so that the third waits for 400 tokens' time.
     assert work.delays == [0.0, 120.0, 30.0]
+
+
+def test_tokens_of_failed_calls_count_against_the_rate(make, perform):
+    for failure in (WorkerError("refused", tokens=400), Output(values={}, tokens=400)):
+        work = Scripted(failure)
+        perform(
+            make.plan(make.step("t0"), make.step("t1")),
+            make.worker(work),
+            policies={"workers": {"w": {"rate": {"tokens_per_minute": 200, "tokens_per_call": 100}}}},
+            jump=True,
+            max_concurrency=1,
+        )
+        assert work.delays == [90.0]  # 300 beyond what was expected, and 100 of its own, of which 100 were there
+
+
+def test_whoever_gives_up_waiting_for_a_rate_leaves_the_debt(jumping_loop):
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        rate = Rate(RatePolicy(tokens_per_minute=60, tokens_per_call=10))
+        await rate.take()
+        rate.settle(190)  # owes 180
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(65):
+                await rate.take()
+        await rate.take()
+        return loop.time()
+
+    with asyncio.Runner(loop_factory=jumping_loop) as runner:
+        # 200 tokens are taken, of which 60 were there at the beginning: at one a second
+        assert runner.run(scenario()) == pytest.approx(140.0, abs=1.0)
+
+
+def test_waiting_for_a_rate_is_no_part_of_a_tasks_time(make, perform, monkeypatch):
+    seen = []
+
+    async def take(self):
+        while len(seen) < 20:  # the wait takes some turns, and time passes in it
+            seen.append(None)
+            await asyncio.sleep(0.001)
+
+    async def work(task_type, arguments, context):
+        seen.append("called")
+        return Output(values={"value": 1})
+
+    monkeypatch.setattr(Rate, "take", take)
+    policies = {"workers": {"w": {"rate": {"requests_per_minute": 1}}}}
+    record = perform(make.plan(make.step("t")), make.worker(work), policies=policies)
+    assert record.tasks[0].started_s >= 0.02
+    assert record.tasks[0].started_s + record.tasks[0].duration_s <= record.duration_s
 
 
 def test_waiting_for_a_rate_holds_no_place_and_nothing_is_saved_up(make, perform):
