@@ -32,10 +32,11 @@ from orchestai_jax.nn.straight_through import (
 class BitLinear(nnx.Module):
     """y = x Wᵀ, W [rows, columns], without a bias; several projections of one input may lie below each other in W.
 
-    With a float W the layer computes what the packed one would: W and x are rounded and read back, and gradients go
-    straight through (BitNet b1.58, Ma et al. 2024). With a packed W (`TernaryArray`, `Int8Array`, `BinaryArray`, as
-    `orchestai_jax.quantization.pack` makes them) it runs the kernel. `weights="float", activations="none"` is a plain
-    linear layer. Raises ValueError for `parts` that do not add up.
+    With a float W the layer computes what the packed one would, up to the rounding of products and sums in x's dtype:
+    W and x are rounded to the packed values and read back, and gradients go straight through (BitNet b1.58, Ma et al.
+    2024). With a packed W (as `orchestai_jax.quantization.pack_weights` makes it) ternary and int8 weights run the
+    kernel where activations are int8; binary weights, and all where activations are not rounded, are read back to
+    float. `weights="float", activations="none"` is a plain linear layer. Raises ValueError for a row count below 1.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class BitLinear(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.parts = (rows,) if isinstance(rows, int) else tuple(rows)
+        if min(self.parts, default=0) < 1:
+            raise ValueError(f"rows must be at least 1 a projection, got {rows}")
         self.weights: WeightKind = weights
         self.activations: ActivationKind = activations
         shape = (sum(self.parts), columns)

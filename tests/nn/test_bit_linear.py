@@ -1,5 +1,7 @@
 """BitLinear, RMSNorm and rotary positions, against float64 NumPy and torch."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,12 @@ def test_packed_equals_training_for_every_kind(weights, activations):
     trained = layer(jnp.asarray(X))
     layer.weight.set_value(pack_weights(layer.weight[...], weights, parts=layer.parts))
     np.testing.assert_allclose(layer(jnp.asarray(X)), trained, atol=2e-6)
+
+
+@pytest.mark.parametrize("rows", [0, (), (4, 0), (-1, 4)])
+def test_a_projection_has_rows(rows):
+    with pytest.raises(ValueError, match=rf"rows must be at least 1 a projection, got {re.escape(str(rows))}"):
+        BitLinear(8, rows, rngs=nnx.Rngs(0))
 
 
 def test_a_float_layer_rounds_nothing():
