@@ -18,13 +18,12 @@ from typing import Any
 
 from orchestai_jax.workers.arguments import check_arguments
 from orchestai_jax.workers.health import Health, Stopwatch
+from orchestai_jax.workers.language_model_folder import READS_CHARACTERS, folder_fault
 from orchestai_jax.workers.local_tool import PRICE_PER_CORE_SECOND, ToolCall
 from orchestai_jax.workers.prompts import check_chat, is_plain, messages_of
 from orchestai_jax.workers.worker import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
 from orchestai_jax.workflow.connections import LanguageModelConnection
-
-_CHARACTERS = "it reads single characters, which makes no language worker; import a published model (docs/workers.md)"
 
 
 class LocalLanguageModel:
@@ -61,16 +60,8 @@ class LocalLanguageModel:
 
     def fault(self) -> str | None:
         """A model that is not there, or none that language tasks can be given to."""
-        folder = pathlib.Path(self.connection.model)
-        if not folder.is_dir():
-            return f"worker {self._spec.id}: there is no folder {self.connection.model!r} with a language model"
-        if not (folder / "config.json").is_file():
-            return None  # a work folder or checkpoint, which is looked into when it is loaded
-        if not (folder / "tokenizer.json").is_file():
-            return f"worker {self._spec.id}: {folder} has no tokenizer.json"
-        if not list(folder.glob("*.safetensors")):
-            return f"worker {self._spec.id}: {folder} has no safetensors"
-        return None
+        fault = folder_fault(pathlib.Path(self.connection.model))
+        return None if fault is None else f"worker {self._spec.id}: {fault}"
 
     async def run(self, task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
         """Do one task; the event loop stays free meanwhile. The first one loads the model and compiles it.
@@ -217,7 +208,7 @@ class _Served:
             if loaded.tokenizer is None:
                 raise ValueError("the folder holds no tokenizer.json")
             if isinstance(loaded.tokenizer, CharacterTokenizer):
-                raise ValueError(_CHARACTERS)
+                raise ValueError(READS_CHARACTERS)
             model = serving_model(loaded.config, loaded.parameters, head=connection.head)
             self._sampling = Sampling(connection.temperature, connection.top_k, connection.top_p, connection.seed)
         except (ValueError, OSError, json.JSONDecodeError) as error:

@@ -210,6 +210,7 @@ def test_models_that_are_no_language_workers(make, folder, tmp_path):
         (copy / path.name).write_bytes(path.read_bytes())
     assert fault_of(make(model=str(copy))) is None
     (copy / "tokenizer.json").write_text(train_characters(TEXT).json)
+    assert "reads single characters" in str(fault_of(make(model=str(copy))))
     with pytest.raises(WorkerError, match="it reads single characters, which makes no language worker"):
         run(make(model=str(copy)), tmp_path)
     assert not asyncio.run(check_worker(make(model=str(copy)))).ok
@@ -218,6 +219,38 @@ def test_models_that_are_no_language_workers(make, folder, tmp_path):
     (copy / "model.safetensors").unlink()
     with pytest.raises(WorkerError, match="cannot be loaded"):
         run(make(model=str(copy), seed=9), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "characters", "said"),
+    [
+        ("language_model", True, "reads single characters, which makes no language worker"),
+        ("planner", False, "is a checkpoint of planner, not of a language model"),
+        ("language_model", False, None),
+    ],
+)
+def test_what_a_work_folder_holds_is_seen_without_loading_it(make, folder, tmp_path, kind, characters, said):
+    import numpy as np
+
+    from orchestai_jax.checkpoint import CheckpointStore
+    from orchestai_jax.language_model.tokenizers import train_characters
+
+    tokenizer = train_characters(TEXT).json if characters else (folder / "tokenizer.json").read_text()
+    work = tmp_path / "work"
+    with CheckpointStore(work / "checkpoints") as store:
+        store.save(
+            1,
+            {"params": np.zeros(1)},
+            data_state={},
+            metadata={"kind": kind},
+            metrics={},
+            assets={"tokenizer.json": tokenizer},
+        )
+    for place in (work, work / "checkpoints", work / "checkpoints" / "1"):
+        fault = fault_of(make(model=str(place)))
+        assert fault is None if said is None else said in str(fault)
+    (tmp_path / "empty").mkdir()
+    assert "holds no language model" in str(fault_of(make(model=str(tmp_path / "empty"))))
 
 
 def test_it_is_opened_from_a_catalog_for_texts_only(folder):
