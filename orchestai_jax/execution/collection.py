@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import logging
 import pathlib
 import random
@@ -17,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestai_jax.config import Preference
 from orchestai_jax.execution.engine import execute, new_run_id
+from orchestai_jax.execution.failures import one_line
 from orchestai_jax.execution.hybrid_planning import AnswersMessages, HybridPolicy, PlansInstructions, plan_hybrid
 from orchestai_jax.execution.preflight import RunRefusedError
 from orchestai_jax.workers import Output, Worker, WorkerError, measure_quality
 from orchestai_jax.workflow import (
     Catalog,
+    Reference,
     RunRecord,
     TaskRun,
     Value,
@@ -231,11 +234,25 @@ async def _plans(
     return [entry for entry in plans if different[_shape(entry[0])][0] is entry[0]][: settings.candidates]
 
 
-def _shape(plan: Workflow) -> tuple[Any, ...]:
-    """What is done to what: plans of the same shape do the same."""
-    names = {task.id: task.task_type for task in plan.tasks}
-    edges = sorted((names.get(source, source), names[target]) for source, target in plan.edges)
-    return (tuple(sorted(names.values())), tuple(edges))
+def _shape(plan: Workflow) -> tuple[str, ...]:
+    """What is done to what, whoever does it and whatever its name: plans of the same shape do the same."""
+    tasks = {task.id: task for task in plan.tasks}
+    forms: dict[str, str] = {}
+
+    def form(task_id: str) -> str:
+        """A task with all that comes before it. A plan may be invalid: who is missing, or is waited for in a circle,
+        counts by its name."""
+        if task_id not in forms and task_id in tasks:
+            task, forms[task_id] = tasks[task_id], task_id
+            arguments = [
+                (name, form(a.task), a.output) if isinstance(a, Reference) else (name, repr(a))
+                for name, a in sorted(task.arguments.items())
+            ]
+            whole = repr((task.task_type, arguments, sorted(map(form, task.depends_on))))
+            forms[task_id] = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+        return forms.get(task_id, task_id)
+
+    return tuple(sorted(map(form, tasks)))
 
 
 def _with_other_workers(
@@ -280,13 +297,22 @@ async def _run(
         )
         tasks = await asyncio.to_thread(_measured, record, catalog, root)
         record = record.model_copy(update={"tasks": tasks})
-        verdict = judge(record) if judge is not None else None
-        return record if verdict is None else RunRecord(**{**dict(record), "accepted": verdict})  # checked
+        return record if judge is None else _judged(record, judge)
     except (WorkflowError, RunRefusedError) as error:
         return " ".join(str(error).split())
     finally:
         if not settings.keep_outputs:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _judged(record: RunRecord, judge: Judge) -> RunRecord:
+    """The record with the verdict; one that the judge breaks on was paid for all the same, and stays without."""
+    try:
+        verdict = judge(record)
+    except Exception as error:  # noqa: BLE001 - anybody's judge
+        _LOG.warning("run %s could not be judged: %s", record.run_id, one_line(f"{type(error).__name__}: {error}"))
+        return record
+    return record if verdict is None else RunRecord(**{**dict(record), "accepted": verdict})  # checked
 
 
 def _measured(record: RunRecord, catalog: Catalog, root: pathlib.Path) -> tuple[TaskRun, ...]:
@@ -302,8 +328,10 @@ def _measured(record: RunRecord, catalog: Catalog, root: pathlib.Path) -> tuple[
             }
             try:
                 quality = measure_quality(catalog.task_type(run.task_type), arguments, Output(run.outputs), root)
-            except WorkerError as error:
-                _LOG.warning("run %s, task %s: its quality cannot be measured: %s", record.run_id, run.task, error)
+            except Exception as error:  # noqa: BLE001 - a measure that breaks costs no record
+                reason = error if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
+                where = f"run {record.run_id}, task {run.task}"
+                _LOG.warning("%s: its quality cannot be measured: %s", where, one_line(str(reason)))
         measured.append(run.model_copy(update={"quality": quality}))
     return tuple(measured)
 

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestai_jax.execution._node import Node
+from orchestai_jax.execution.failures import one_line
 from orchestai_jax.execution.order import RunOrder
 
 if TYPE_CHECKING:
@@ -45,8 +46,15 @@ class Tracer:
             "orchestai.tasks": len(order.workflow.tasks),
             "orchestai.resumed": order.resumed,
         }
-        with self._tracer.start_as_current_span("run workflow", attributes=attributes):
-            yield
+        status, code = self._trace.Status, self._trace.StatusCode
+        with self._tracer.start_as_current_span(
+            "run workflow", attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                span.set_status(status(code.ERROR, one_line(f"{type(error).__name__}: {error}")))  # secrets masked
+                raise
 
     async def traced(self, node: Node, work: Coroutine[Any, Any, None]) -> None:
         """Do a task's work inside its span."""

@@ -239,3 +239,42 @@ def test_a_run_that_is_stopped_is_run_again(gather, tmp_path):
         asyncio.run(stopped())
     assert not (tmp_path / "r.jsonl").exists()
     assert gather(["one"]).succeeded == 1
+
+
+def test_plans_that_differ_in_an_argument_or_in_what_feeds_what_are_different(gather, tmp_path):
+    def with_sentences(n):
+        first, second = tasks()
+        return (first.model_copy(update={"arguments": {**first.arguments, "sentences": Value(value=n)}}), second)
+
+    def fed(source):
+        whole = [tasks()[0].model_copy(update={"id": name}) for name in ("a", "b")]
+        whole[1] = whole[1].model_copy(update={"arguments": {**whole[1].arguments, "sentences": Value(value=1)}})
+        last = tasks()[1]
+        return (*whole, last.model_copy(update={"arguments": {"text": Reference(task=source, output="text")},
+                                                "depends_on": (source,)}))  # fmt: skip
+
+    renamed = tuple(t.model_copy(update={"id": {"a": "x", "b": "y"}.get(t.id, t.id)}) for t in fed("a")[:2])
+
+    class Planner(OnePlan):
+        def candidates(self, text, n=4, catalog=None, preference=None):
+            plans = [tasks(), with_sentences(1), fed("a"), fed("b"), (*reversed(renamed), fed("a")[2].model_copy(
+                update={"arguments": {"text": Reference(task="x", output="text")}, "depends_on": ("x",)}))]  # fmt: skip
+            return [workflow(text, *plan) for plan in plans][:n]
+
+    summary = gather(["x"], Planner(), settings=CollectionSettings(candidates=9))
+    assert summary.runs == 4  # the last is fed("a") under other names
+    assert [r.planner["candidate"] for r in recorded(tmp_path)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("what", ["judge", "measure"])
+def test_a_judge_or_measure_that_breaks_costs_no_record(gather, tmp_path, monkeypatch, caplog, what):
+    def broken(*arguments):
+        raise ZeroDivisionError("no words")
+
+    if what == "measure":
+        monkeypatch.setattr("orchestai_jax.execution.collection.measure_quality", broken)
+    judge = broken if what == "judge" else (lambda record: 1.0)
+    summary = gather(["one", "two"], judge=judge)
+    assert (summary.runs, summary.judged) == (2, 0 if what == "judge" else 2)
+    assert [r.status for r in recorded(tmp_path)] == ["succeeded"] * 2
+    assert "ZeroDivisionError: no words" in caplog.text

@@ -68,3 +68,26 @@ def test_without_the_extra_the_tracer_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(ModuleNotFoundError, match=r"orchestai-jax\[otel\]"):
         Tracer()
+
+
+def test_no_secret_of_an_error_comes_into_spans_or_logs(make, perform, exported, monkeypatch, caplog):
+    exporter, provider = exported
+    monkeypatch.setenv("SERVICE_API_KEY", "hush-hush-4711")
+
+    async def crash(task_type, arguments, context):
+        raise KeyError("refused with hush-hush-4711")
+
+    def listen(event):
+        if event.kind == "failed":
+            raise RuntimeError("listener saw hush-hush-4711")
+
+    for policies in (None, {"default": {"timeout_s": 5.0}}):
+        with pytest.raises(RuntimeError, match="listener saw"):
+            perform(make.plan(make.step("t")), make.worker(crash), tracer=Tracer(provider), on_event=listen,
+                    policies=policies)  # fmt: skip
+    run = next(s for s in exporter.get_finished_spans() if s.name == "run workflow")
+    assert run.status.status_code is StatusCode.ERROR
+    assert run.status.description.startswith("RuntimeError: listener saw ")
+    assert "in crash" in caplog.text  # where it broke
+    shown = caplog.text + "".join(s.to_json() for s in exporter.get_finished_spans())
+    assert "hush-hush" not in shown
