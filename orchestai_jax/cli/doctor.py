@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import typer
 
 from orchestai_jax.cli.doctor_check import Check
-from orchestai_jax.cli.doctor_workers import look_at_catalog
+from orchestai_jax.cli.doctor_workers import look_at_catalog, look_at_language_model
 from orchestai_jax.cli.errors import FAILED, one_line
 from orchestai_jax.cli.planning_inputs import JsonOption
 from orchestai_jax.cli.workers import CatalogsOption
@@ -45,8 +45,7 @@ def doctor(catalog: CatalogsOption = None, as_json: JsonOption = False) -> None:
       orchestai doctor --json
     """
     checks = [check for look in LOOKS for check in look()]
-    if catalog:
-        checks += look_at_catalog(catalog)
+    checks += look_at_catalog(catalog) if catalog else look_at_language_model()
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:

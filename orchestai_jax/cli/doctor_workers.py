@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ENDPOINT_S = 5.0
 """Seconds that an endpoint may take to answer."""
 
+_MODEL = "local language model"
+_REMEDY = "only language tasks without a service need one: list a published model in a --catalog (docs/workers.md)"
+
 
 def look_at_catalog(names: list[pathlib.Path]) -> Iterator[Check]:
     """The catalogs of `--catalog`, and everything that their workers need."""
@@ -38,7 +41,7 @@ def look_at_catalog(names: list[pathlib.Path]) -> Iterator[Check]:
     counted = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "none"
     yield Check(f"catalog {shown}", "ok", f"{len(catalog.task_types)} task types; workers: {counted}")
     yield from _undone(catalog)
-    yield _language_model(catalog)
+    yield _language_model(catalog, workers)
     yield from _absent(catalog, workers)
     yield from _keys(catalog)
     yield from _faults(catalog, workers)
@@ -53,15 +56,46 @@ def _undone(catalog: Catalog) -> Iterator[Check]:
         yield Check("task types without worker", "missing", ", ".join(lonely[:8]) + more, remedy)
 
 
-def _language_model(catalog: Catalog) -> Check:
+def look_at_language_model() -> Iterator[Check]:
+    """Where no catalog is given: whether the Hub's cache holds a model that one could list."""
+    from orchestai_jax.workers.language_model_folder import folder_fault
+
+    found = [folder for folder in _cached_models() if folder_fault(folder) is None]
+    if found:
+        yield Check(_MODEL, "ok", f"in the cache of the Hub: {', '.join(map(str, found[:3]))}")
+    else:
+        yield Check(_MODEL, "missing", "none in the cache of the Hub, and no catalog is given that lists one", _REMEDY)
+
+
+def _cached_models() -> list[pathlib.Path]:
+    """Snapshots of models in BitNet's layout."""
+    home = pathlib.Path(os.environ.get("HF_HOME") or pathlib.Path.home() / ".cache" / "huggingface")
+    hub = pathlib.Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    folders = []
+    for config in sorted(hub.glob("models--*/snapshots/*/config.json")):
+        try:
+            is_bitnet = '"bitnet"' in config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):  # a download that was never finished
+            continue
+        folders += [config.parent] if is_bitnet else []
+    return folders
+
+
+def _language_model(catalog: Catalog, workers: dict[str, Worker]) -> Check:
     """Whether a model that can do language tasks in this process is listed; what it lacks is said of each worker."""
+    from orchestai_jax.workers import fault_of
     from orchestai_jax.workflow import LanguageModelConnection
 
     listed = [spec.id for spec in catalog.workers if isinstance(spec.connection, LanguageModelConnection)]
-    if listed:
-        return Check("local language model", "ok", f"listed: {', '.join(listed)}")
-    remedy = "only language tasks without a service need one: list a published model (docs/workers.md)"
-    return Check("local language model", "missing", "none is listed", remedy)
+    usable = [name for name in listed if fault_of(workers[name]) is None]
+    faulty = [name for name in listed if name not in usable]
+    if usable:
+        rest = f"; not to be used as they are: {', '.join(faulty)}" if faulty else ""
+        return Check(_MODEL, "ok", f"listed: {', '.join(usable)}{rest}")
+    if faulty:
+        found = f"listed, but not to be used as they are: {', '.join(faulty)}"
+        return Check(_MODEL, "missing", found, "see what is said of each below")
+    return Check(_MODEL, "missing", "none is listed", _REMEDY)
 
 
 def _absent(catalog: Catalog, workers: dict[str, Worker]) -> Iterator[Check]:

@@ -178,7 +178,9 @@ def test_doctor_looks_at_a_catalog_with_its_keys_and_endpoints(command, tmp_path
     assert by_name["key SET_KEY"][0][0] == "ok"
     assert by_name["key THE_KEY"] == [("missing", "not set; wanted by c", "set THE_KEY in the environment or in .env")]
     assert "no-such-program" in by_name["worker d"][0][1]
-    assert by_name["local language model"] == [("ok", "listed: g", None)]
+    assert by_name["local language model"] == [
+        ("missing", "listed, but not to be used as they are: g", "see what is said of each below")
+    ]
     assert "there is no folder 'no/such/folder'" in by_name["worker g"][0][1]
     endpoints = by_name[f"endpoint {server.url}/v1"]
     assert ("ok", "serves 1 models, the catalog's among them", None) in endpoints
@@ -187,6 +189,43 @@ def test_doctor_looks_at_a_catalog_with_its_keys_and_endpoints(command, tmp_path
     assert unreachable[0] == "missing"
     assert "cannot be reached" in unreachable[1]
     assert all(remedy for _, status, _, remedy in checks if status != "ok")
+
+
+def test_doctor_tells_language_models_that_work_from_those_that_do_not(command, tmp_path, monkeypatch):
+    def model(name, text):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text('{"model_type": "bitnet"}')
+        (folder / "model.safetensors").write_bytes(b"x")
+        (folder / "tokenizer.json").write_text(text)
+
+    model("good", '{"version": "1.0"}')
+    model("toy", '{"format": "orchestai-characters", "characters": "abc"}')
+    (tmp_path / "c.yaml").write_text(
+        "task_types: [{id: t, outputs: [{name: x, type: text}]}]\n"
+        "workers:\n"
+        "- {id: a, task_types: [t], connection: {kind: language_model, model: good}}\n"
+        "- {id: b, task_types: [t], connection: {kind: language_model, model: toy}}\n"
+    )
+    checks = {check["name"]: check for check in command.json("doctor", "--catalog", "c.yaml", "--json")}
+    found = checks["local language model"]
+    assert (found["status"], found["found"]) == ("ok", "listed: a; not to be used as they are: b")
+    assert "reads single characters" in checks["worker b"]["found"]
+    assert "worker a" not in checks
+
+    # Without a catalog the cache of the Hub is looked into.
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    [found] = [check for check in command.json("doctor", "--json") if check["name"] == "local language model"]
+    assert found["status"] == "missing"
+    assert "--catalog" in found["remedy"]
+    snapshots = tmp_path / "hub" / "models--org--bit" / "snapshots"
+    snapshots.mkdir(parents=True)
+    (tmp_path / "toy").rename(snapshots / "1")
+    [found] = [check for check in command.json("doctor", "--json") if check["name"] == "local language model"]
+    assert found["status"] == "missing", "it reads characters"
+    (tmp_path / "good").rename(snapshots / "2")
+    [found] = [check for check in command.json("doctor", "--json") if check["name"] == "local language model"]
+    assert (found["status"], found["found"]) == ("ok", f"in the cache of the Hub: {snapshots / '2'}")
 
 
 def test_doctor_says_that_a_catalog_is_broken(command, tmp_path):
