@@ -1,11 +1,14 @@
 """Faults on purpose: workers that fail, stall and lie, and processes that are killed at any moment.
 
 Part one: 10,000 tasks of which, call by call, 30 % fail, 5 % stall past their time limit and 5 % give malformed
-outputs. Every result is compared with what its inputs make it, every task's events and attempts are counted.
+outputs. Of the calls that stall a third stop when they are told to, a third give their answer then, too late, and a
+third do not stop at all. Every result is compared with what its inputs make it, every task's events and attempts are
+counted.
 
 Part two: real processes run a workflow and are killed with SIGKILL at a random moment, 200 times; each time another
 process resumes the run from its journal. Executions are counted by a file that the workers append to: what was
-finished at a kill must not be executed after it, and in the end nothing may be missing.
+finished at a kill must not be executed after it, and in the end nothing may be missing. Every fifth run is also killed
+between its record and the removal of its journal: its resumption must execute nothing and remove the journal.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from _script import run_script
 
 from orchestai_jax.execution import (
     Event,
-    JournalError,
+    FileJournal,
     RunPolicies,
     execute,
     journalled_runs,
@@ -67,6 +70,11 @@ class Faulty:
     seed: int
     made: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
+    @property
+    def calls(self) -> int:
+        """How often it was called."""
+        return sum(self.made[name] for name in ("good", *SHARES))
+
     async def run(self, task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
         """Do what the draw says."""
         draw = random.Random(f"{self.seed}/{context.task_id}/{context.attempt}").random()
@@ -76,12 +84,24 @@ class Faulty:
             raise WorkerError("as told", retryable=draw < FAIL / 2)
         if draw < FAIL + STALL:
             self.made["stall"] += 1
-            await asyncio.Event().wait()
+            return await self._stall(int(draw * 1e6) % 3)
         if draw < FAIL + STALL + MALFORMED:
             self.made["malformed"] += 1
             return Output({"value": "not a number"} if draw * 1000 % 2 < 1 else {})
         self.made["good"] += 1
         return Output({"value": arguments.get("first", 0) + 1}, cost=0.001, tokens=1)
+
+    async def _stall(self, kind: int) -> Output:
+        """Wait for ever: 0 stops when it is told to, 1 answers then, 2 goes on waiting."""
+        self.made[f"stall_{('obedient', 'late', 'deaf')[kind]}"] += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if kind == 0:
+                raise
+        if kind == 2:
+            await asyncio.Event().wait()  # until the loop's end tells it a second time
+        return Output({"value": -1})
 
 
 def in_blocks(count: int, seed: int, size: int = 20) -> list[tuple[int, ...]]:
@@ -109,6 +129,7 @@ async def inject(count: int, seed: int, root: pathlib.Path) -> dict[str, Any]:
                 },
             },
             "fallback_workers": 1,
+            "grace_s": 0.02,
         }
     )
 
@@ -131,12 +152,14 @@ async def inject(count: int, seed: int, root: pathlib.Path) -> dict[str, Any]:
         run_id="faults",
     )
     took = time.perf_counter() - began
+    stalls = ("obedient", "late", "deaf")
     return {
         "tasks": count,
         "shares": SHARES,
         "seconds": round(took, 2),
         "injected": {name: worker.made[name] + second.made[name] for name in SHARES},
-        "calls": sum(worker.made.values()) + sum(second.made.values()),
+        "stalls": {name: worker.made[f"stall_{name}"] + second.made[f"stall_{name}"] for name in stalls},
+        "calls": worker.calls + second.calls,
         "statuses": dict(collections.Counter(run.status for run in record.tasks)),
         **check(parents, record, events, worker, second, root),
     }
@@ -174,8 +197,7 @@ def check(
         complete = complete and all(call.error for call in calls[:-1])
         complete = complete and (not calls or (calls[-1].error is None) == (run.status == "succeeded"))
         wrong["incomplete_records"] += not complete
-    made = sum(worker.made.values()) + sum(second.made.values())
-    wrong["doubled"] += abs(made - sum(len(run.calls) for run in record.tasks))
+    wrong["doubled"] += abs(worker.calls + second.calls - sum(len(run.calls) for run in record.tasks))
     stored, problems = read_records(root / "records.jsonl")
     wrong["incomplete_records"] += stored != [record] or bool(problems)
     return dict(wrong)
@@ -196,9 +218,16 @@ class Counted:
         return Output({"value": arguments.get("first", 0) + 1})
 
 
-def one_life(folder: pathlib.Path, run_id: str, parents: Sequence[tuple[int, ...]]) -> None:
+def die_with_the_journal(self: FileJournal) -> None:
+    """Stands for the journal's removal: the record is written by then."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def one_life(folder: pathlib.Path, run_id: str, parents: Sequence[tuple[int, ...]], dies_at_the_end: bool) -> None:
     """What a process does that will be killed: begin the run, or go on with it."""
     os.setsid()
+    if dies_at_the_end:
+        FileJournal.remove = die_with_the_journal
     workers = {"worker": Counted(spec(), folder / "executions")}
     if run_id in journalled_runs(folder / "journals"):
         asyncio.run(resume(run_id, workers, journal=folder / "journals", records=folder / "records.jsonl"))
@@ -229,9 +258,10 @@ def kill_and_resume(kills: int, seed: int, root: pathlib.Path) -> dict[str, Any]
         run_id, size = f"run{number}", 60
         parents = random_parents(size, draw.randrange(2**31), reach=10)
         finished: set[str] = set()
+        dies_at_the_end = number % 5 == 1
         while True:
             executed_before = executions(folder)
-            process = context.Process(target=one_life, args=(folder, run_id, parents))
+            process = context.Process(target=one_life, args=(folder, run_id, parents, dies_at_the_end))
             process.start()
             if figures["kills"] < kills:
                 process.join(draw.uniform(0.002, 0.12))
@@ -246,18 +276,23 @@ def kill_and_resume(kills: int, seed: int, root: pathlib.Path) -> dict[str, Any]
             again = executions(folder) - executed_before
             figures["finished_run_twice"] += sum(again[task] for task in finished)
             records = read_records(folder / "records.jsonl")[0] if (folder / "records.jsonl").exists() else []
-            if records and records[-1].status == "succeeded":
+            over = bool(records) and records[-1].status == "succeeded"
+            if over and run_id not in journalled_runs(folder / "journals"):
                 break
-            if not killed and process.exitcode:
+            if over:
+                figures["killed_after_the_record"] += 1
+                dies_at_the_end = False
+            elif not killed and process.exitcode:
                 figures["processes_that_broke"] += 1
                 break
             finished = finished_tasks(folder, run_id)
             figures["killed_before_the_first_line"] += not journalled_runs(folder / "journals")
         figures["runs"] += 1
-        figures["resumptions"] += records[-1].resumed
+        figures["resumptions"] += records[-1].resumed if records else 0
         check_run_of_kills(records, parents, executions(folder), figures)
-    names = ("kills", "runs", "resumptions", "killed_before_the_first_line", "executions", "executed_again_unfinished",
-             "tasks_lost", "wrong_values", "finished_run_twice", "processes_that_broke")  # fmt: skip
+    names = ("kills", "runs", "resumptions", "killed_before_the_first_line", "killed_after_the_record")
+    names += ("executions", "executed_again_unfinished")
+    names += ("tasks_lost", "wrong_values", "finished_run_twice", "processes_that_broke")
     return {name: figures[name] for name in names}
 
 
@@ -286,15 +321,10 @@ def executions(folder: pathlib.Path) -> collections.Counter[str]:
 
 
 def finished_tasks(folder: pathlib.Path, run_id: str) -> set[str]:
-    """The tasks whose outputs are in the journal. A head that was torn is a run that has not begun: it is put away."""
-    path = folder / "journals" / f"{run_id}.jsonl"
-    if not path.exists():
+    """The tasks whose outputs are in the journal, which has its name only with its first line in it."""
+    if run_id not in journalled_runs(folder / "journals"):
         return set()
-    try:
-        return set(read_journal(folder / "journals", run_id).finished)
-    except JournalError:
-        path.unlink()
-        return set()
+    return set(read_journal(folder / "journals", run_id).finished)
 
 
 if __name__ == "__main__":
