@@ -117,7 +117,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, seed)
     enable_compilation_cache()
     loaded = load_language_model(model)
-    generator = TextGenerator.of(loaded, head=head.value, cache=cache.value)
+    generator = TextGenerator.of(loaded, head=head.value, cache=cache.value, release=True)
     text = sys.stdin.read() if prompt == "-" else prompt
     if as_json:
         answer = generator.answer(text, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop or ())
@@ -157,7 +157,8 @@ def bench(
         raise WrongUseError("give either a MODEL or --shape")
     if model is not None:
         loaded = load_language_model(model)
-        served, name = serving_model(loaded.config, loaded.parameters, head=head.value), loaded.source
+        served = serving_model(loaded.config, loaded.parameters, head=head.value, release=True)
+        name = loaded.source
     else:
         assert shape is not None
         served, name = random_packed_model(SHAPES[shape.value], 0, head=head.value), f"random weights, {shape.value}"

@@ -18,11 +18,32 @@ PROJECTIONS = ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_f
 """The projections of a layer; `layers.NAME.weight` is the parameter's name, stacked over the layers."""
 
 
-def projection_rules(config: LanguageModelConfig) -> dict[str, QuantizationRule]:
-    """The rule of each projection that one names. Raises ValueError for a rule that names none."""
+def parameter_names(config: LanguageModelConfig) -> list[str]:
+    """The dotted names of a model's parameters, projections first."""
     names = [f"layers.{name}.weight" for name in PROJECTIONS]
-    resolved = resolve_rules(config.quantization, names)
-    return {name.removeprefix("layers.").removesuffix(".weight"): rule for name, rule in resolved.items()}
+    names += ["layers.attention_norm.weight", "layers.feed_forward_norm.weight"]
+    if config.sub_norms:
+        names += ["layers.attention.sub_norm.weight", "layers.feed_forward.sub_norm.weight"]
+    return [*names, "embedding", "norm.weight", *([] if config.tied_embeddings else ["head"])]
+
+
+def projection_rules(config: LanguageModelConfig) -> dict[str, QuantizationRule]:
+    """The rule of each projection that one names.
+
+    Raises ValueError for a rule that names no parameter, and for one that would round anything but projections: norms,
+    embedding and head stay float in training, and are to be the same in serving.
+    """
+    resolved = resolve_rules(config.quantization, parameter_names(config))
+    projections = [f"layers.{name}.weight" for name in PROJECTIONS]
+    for name, rule in resolved.items():
+        if name not in projections and rule.weights != "float":
+            raise ValueError(
+                f"quantization rule {rule.pattern!r} matches {name}, which stays float; match projections only: "
+                f"the projections are {', '.join(projections)}"
+            )
+    return {
+        name.removeprefix("layers.").removesuffix(".weight"): resolved[name] for name in projections if name in resolved
+    }
 
 
 def projection_parts(config: LanguageModelConfig) -> dict[str, tuple[int, ...]]:

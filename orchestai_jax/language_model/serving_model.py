@@ -25,7 +25,7 @@ from orchestai_jax.language_model.model import (
 )
 from orchestai_jax.nn.grouped_query_attention import Attend
 from orchestai_jax.nn.rotary import rotary_angles
-from orchestai_jax.quantization import pack
+from orchestai_jax.quantization import pack_weights
 
 HeadKind = Literal["float", "int8"]
 
@@ -53,7 +53,12 @@ class ServingModel:
 
 
 def serving_model(
-    config: LanguageModelConfig, parameters: Mapping[str, Any], *, packed: bool = True, head: HeadKind = "float"
+    config: LanguageModelConfig,
+    parameters: Mapping[str, Any],
+    *,
+    packed: bool = True,
+    head: HeadKind = "float",
+    release: bool = False,
 ) -> ServingModel:
     """Lay parameters out for serving.
 
@@ -62,30 +67,35 @@ def serving_model(
       parameters: float ones, or imported packed ones.
       packed: pack the projections as the rules say; False keeps float weights, which are rounded at every use.
       head: `int8` keeps embedding and head as int8 with one scale a row: a quarter of the memory, small differences.
+      release: empty `parameters`, a dict, on the way, so that float masters and packed copy are not all in memory at
+        once (where nothing else holds them).
 
-    Raises ValueError for parameters that are missing or not known (all listed), and for wrong shapes.
+    Raises ValueError for parameters that are missing or not known (all listed), for wrong shapes, and for a mapping
+    that cannot be emptied.
     """
     check_parameters(config, parameters)
-    float_names = [name for name, value in parameters.items() if isinstance(value, jax.Array | np.ndarray)]
-    rules = projection_rules(config)
-    if packed and rules and all(f"layers.{name}.weight" in float_names for name in rules):
-        parts = {name: rows for name, rows in projection_parts(config).items() if name in parameters}
-        parameters = pack(parameters, config.quantization, parts=parts)
-    layers = []
-    for i in range(config.num_layers):
-        layer = {
-            name.removeprefix("layers."): jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
-            for name, value in parameters.items()
-            if name.startswith("layers.")
-        }
-        layers.append(layer)
-    tables = {
-        name: quantize_int8(parameters[name]) if head == "int8" else jnp.asarray(parameters[name])
-        for name in ("embedding", "head")
-        if name in parameters
-    }
+    remaining = dict(parameters)
+    if release:
+        if not isinstance(parameters, dict):
+            raise ValueError(f"parameters must be a dict to be released, got {type(parameters).__name__}")
+        parameters.clear()
+    rules, parts = (projection_rules(config) if packed else {}), projection_parts(config)
+    layers: tuple[Parameters, ...] = tuple({} for _ in range(config.num_layers))
+    for name in [name for name in remaining if name.startswith("layers.")]:
+        value, short = remaining.pop(name), name.removeprefix("layers.")
+        rule = rules.get(short.removesuffix(".weight"))
+        if rule is not None and isinstance(value, jax.Array | np.ndarray):
+            value = pack_weights(jnp.asarray(value), rule.weights, parts=parts.get(name))
+        for i, layer in enumerate(layers):
+            layer[short] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
+        del value  # freed before the next one is packed
+    tables = {}
+    for name in [name for name in ("embedding", "head") if name in remaining]:
+        table = jnp.asarray(remaining.pop(name))
+        tables[name] = quantize_int8(table) if head == "int8" else table
+        del table
     return ServingModel(
-        tables["embedding"], tuple(layers), jnp.asarray(parameters["norm.weight"]), tables.get("head"), config
+        tables["embedding"], layers, jnp.asarray(remaining.pop("norm.weight")), tables.get("head"), config
     )
 
 

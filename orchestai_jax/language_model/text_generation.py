@@ -34,9 +34,11 @@ class TextGenerator:
         self.generator, self.tokenizer, self.stop_tokens = generator, tokenizer, frozenset(stop_tokens)
 
     @classmethod
-    def of(cls, loaded: LoadedModel, *, head: HeadKind = "float", cache: CacheKind = "float") -> TextGenerator:
-        """Pack a loaded model and serve it."""
-        model = serving_model(loaded.config, loaded.parameters, head=head)
+    def of(
+        cls, loaded: LoadedModel, *, head: HeadKind = "float", cache: CacheKind = "float", release: bool = False
+    ) -> TextGenerator:
+        """Pack a loaded model and serve it; `release` empties `loaded.parameters` on the way, to save memory."""
+        model = serving_model(loaded.config, loaded.parameters, head=head, release=release)
         return cls(Generator(model, cache=cache), loaded.tokenizer, loaded.stop_tokens)
 
     def stream(

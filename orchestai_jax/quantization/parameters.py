@@ -40,7 +40,8 @@ def quantize(
     for models whose layers do not round their weights themselves.
 
     Args:
-      parameters: by dotted name; matrices are [*batch, rows, columns].
+      parameters: by dotted name; matrices are [*batch, rows, columns]. Vectors that are stacked over the layers look
+        like matrices: the rules must not name them.
       rules: of several that match a name, the first one counts.
       parts: by name, row counts of matrices that lie below each other in one array, each with a scale of its own.
       strength: 0 (float) to 1 (all of the rounding); None is 1.

@@ -28,6 +28,9 @@ from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
 
+_MEANING = ("num_heads", "num_kv_heads", "activation", "rope_theta", "rms_epsilon")
+"""Fields that change what parameters mean and, some of them, no shape."""
+
 
 def train_language_model(
     config: LanguageRunConfig, workdir: str | pathlib.Path, resume: bool = False, monitor: Monitor | None = None
@@ -158,6 +161,13 @@ def _starting_parameters(config: LanguageRunConfig, model: LanguageModelConfig, 
     if start is None:
         return initial_parameters(model, config.seed)
     loaded = load_language_model(start)
+    different = [
+        f"{field} is {getattr(loaded.config, field)} there and {getattr(model, field)} in the configuration"
+        for field in _MEANING
+        if getattr(loaded.config, field) != getattr(model, field)
+    ]
+    if different:
+        raise ValueError(f"initialize_from {start}: model.{'; model.'.join(different)}")
     if loaded.tokenizer is not None and loaded.tokenizer.json != tokenizer.json:
         raise ValueError(f"initialize_from {start}: its tokenizer is not the one of data.tokenizer")
     packed = [name for name, value in loaded.parameters.items() if not isinstance(value, jax.Array | np.ndarray)]

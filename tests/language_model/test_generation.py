@@ -1,3 +1,8 @@
+import gc
+import importlib
+import weakref
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,6 +10,7 @@ import pytest
 from orchestai_jax.language_model import apply_model, initial_parameters
 from orchestai_jax.language_model.cache import attend_cached
 from orchestai_jax.language_model.generation import Generator, NotFiniteError, append, next_tokens, prefill
+from orchestai_jax.language_model.layer import parameter_names, projection_rules
 from orchestai_jax.language_model.sampling import Draws, Sampling
 from orchestai_jax.language_model.serving_model import (
     embed,
@@ -15,6 +21,7 @@ from orchestai_jax.language_model.serving_model import (
 )
 from orchestai_jax.quantization import QuantizationRule
 
+serving = importlib.import_module("orchestai_jax.language_model.serving_model")  # the name is its function too
 PROMPT = [5, 6, 7, 8, 9]
 
 
@@ -98,6 +105,69 @@ def next_logits(model, cache, token):
     positions = (cache.length - cache.start)[:, None]
     x, new = run_layers(model, x, positions, [attend_of(i) for i in range(model.config.num_layers)])
     return head_logits(model, x[:, -1]), new
+
+
+RULES = {
+    "ternary, plain activations": [{"pattern": r"layers\..*(qkv|down)\.weight", "activations": "none"}],
+    "binary": [
+        {"pattern": r"layers\.(attention\.(qkv|out)|feed_forward\.(gate_up|down))\.weight", "weights": "binary"}
+    ],
+    "int8": [{"pattern": r"layers\.feed_forward\.(gate_up|down)\.weight", "weights": "int8"}],
+    "mixed": [
+        {"pattern": r"layers\.attention\.qkv\.weight", "weights": "float", "activations": "none"},
+        {"pattern": r"layers\.attention\.out\.weight", "weights": "binary", "activations": "none"},
+        {"pattern": r"layers\..*(qkv|out|gate_up|down)\.weight"},
+    ],
+    "float rules over everything": [
+        {"pattern": r"layers\..*(qkv|out|gate_up|down)\.weight"},
+        {"pattern": ".*", "weights": "float", "activations": "none"},
+    ],
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_what_trains_can_be_served(small, rules):
+    config = small[0].model_copy(update={"quantization": tuple(QuantizationRule(**rule) for rule in rules)})
+    model = serving_model(config, small[1])
+    packed = {name for name, value in model.layers[0].items() if not isinstance(value, jax.Array)}
+    assert packed == {f"{name}.weight" for name, rule in projection_rules(config).items() if rule.weights != "float"}
+    (made,) = Generator(model).generate([PROMPT], max_new_tokens=6)
+    assert made.tokens == greedy_without_cache((config, small[1]), PROMPT, 6)
+
+
+@pytest.mark.parametrize("pattern", [".*", r"layers\..*\.weight", "embedding", r".*norm\.weight"])
+def test_rules_that_reach_beyond_the_projections_are_refused(small, pattern):
+    config = small[0].model_copy(update={"quantization": (QuantizationRule(pattern=pattern),)})
+    with pytest.raises(ValueError, match=r"rule .* matches .*, which stays float; .* the projections are layers\.att"):
+        projection_rules(config)
+
+
+def test_the_names_that_rules_may_match_are_the_models(small):
+    assert sorted(parameter_names(small[0])) == sorted(small[1])
+    plain = small[0].model_copy(update={"tied_embeddings": True, "sub_norms": False})
+    assert sorted(parameter_names(plain)) == sorted(initial_parameters(plain, 0))
+
+
+def test_released_masters_are_gone_as_the_packed_ones_come(small, monkeypatch):
+    config, parameters = small
+    kept = Generator(serving_model(config, parameters)).generate([PROMPT], max_new_tokens=6)
+    given = {name: jnp.array(value) for name, value in parameters.items()}
+    masters = {name: weakref.ref(value) for name, value in given.items()}
+    alive, pack = [], serving.pack_weights
+
+    def counted(weights, *rest, **options):
+        gc.collect()
+        alive.append(sum(master() is not None for name, master in masters.items() if name.startswith("layers.")))
+        return pack(weights, *rest, **options)
+
+    monkeypatch.setattr(serving, "pack_weights", counted)
+    model = serving_model(config, given, release=True)
+    assert given == {}
+    assert alive == sorted(alive, reverse=True)
+    assert len(set(alive)) == len(alive) == 4
+    assert Generator(model).generate([PROMPT], max_new_tokens=6) == kept
+    serving_model(config, parameters)
+    assert parameters.keys() == masters.keys(), "without release they are left alone"
 
 
 def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):

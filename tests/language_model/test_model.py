@@ -89,8 +89,8 @@ def test_what_is_refused(small):
         apply_model(config, parameters, jnp.zeros((1, 0), jnp.int32))
     with pytest.raises(ValueError, match="vocab_size must be given"):
         initial_parameters(config.model_copy(update={"vocab_size": None}), 0)
-    with pytest.raises(ValueError, match=r"rule 0 \('embedding'\) matches no parameter"):
-        initial_parameters(config.model_copy(update={"quantization": (QuantizationRule(pattern="embedding"),)}), 0)
+    with pytest.raises(ValueError, match=r"rule 0 \('embeddings'\) matches no parameter"):
+        initial_parameters(config.model_copy(update={"quantization": (QuantizationRule(pattern="embeddings"),)}), 0)
 
 
 @pytest.mark.parametrize(

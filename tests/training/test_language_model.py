@@ -117,6 +117,15 @@ def test_training_goes_on_from_float_weights(config, tmp_path):
         train_language_model(config(start, f"data.train={other}"), tmp_path / "no")
     with pytest.raises(ValueError, match="of shape"):
         train_language_model(config(start, "model.hidden_size=32"), tmp_path / "no")
+    for change, message in (
+        ("activation=silu", "activation is relu2 there and silu in the configuration"),
+        ("rope_theta=100.0", r"rope_theta is 500000\.0 there and 100\.0 in"),
+        ("rms_epsilon=0.1", r"rms_epsilon is 1e-05 there and 0\.1 in"),
+        ("num_heads=4", "num_heads is 2 there and 4 in"),
+        ("num_kv_heads=2", "num_kv_heads is 1 there and 2 in"),
+    ):
+        with pytest.raises(ValueError, match=rf"initialize_from .*: model\.{message}"):
+            train_language_model(config(start, f"model.{change}"), tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 
