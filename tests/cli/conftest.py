@@ -114,6 +114,7 @@ def command(tmp_path, monkeypatch) -> Command:
     planner = type("Planner", (PaperPlanner,), {})
     monkeypatch.setattr(orchestai_jax.planner, "Planner", planner, raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist's workers have one: lines would be wrapped at 80
     (tmp_path / "notes.txt").write_text(TEXT, encoding="utf-8")
     (tmp_path / "planner").mkdir()
     return Command(tmp_path, planner)
