@@ -209,7 +209,7 @@ class _Served:
                 raise ValueError("the folder holds no tokenizer.json")
             if isinstance(loaded.tokenizer, CharacterTokenizer):
                 raise ValueError(READS_CHARACTERS)
-            model = serving_model(loaded.config, loaded.parameters, head=connection.head)
+            model = serving_model(loaded.config, loaded.parameters, head=connection.head, release=True)
             self._sampling = Sampling(connection.temperature, connection.top_k, connection.top_p, connection.seed)
         except (ValueError, OSError, json.JSONDecodeError) as error:
             line = " ".join(str(error).split())[:300]
@@ -233,16 +233,16 @@ class _Served:
         return tokens
 
     def answer(self, requests: Sequence[_Request]) -> None:
-        """Answer a batch. Rows are filled up to a power of two, so that few programs are compiled."""
+        """Answer a batch, those of one limit together: every prompt has room for its own limit, not for another's."""
+        for limit in sorted({request.limit for request in requests}):
+            self._answer_together([request for request in requests if request.limit == limit], limit)
+
+    def _answer_together(self, requests: Sequence[_Request], limit: int) -> None:
+        """Rows are filled up to a power of two, so that few programs are compiled."""
         started = time.perf_counter()
         prompts = [request.prompt for request in requests]
         prompts += [prompts[0]] * ((1 << (len(prompts) - 1).bit_length()) - len(prompts))
-        steps = self._generator.stream(
-            prompts,
-            max_new_tokens=max(request.limit for request in requests),
-            sampling=self._sampling,
-            stop_tokens=self._stops,
-        )
+        steps = self._generator.stream(prompts, max_new_tokens=limit, sampling=self._sampling, stop_tokens=self._stops)
         for step in steps:
             for request, token in zip(requests, step[: len(requests)], strict=True):
                 if token is not None and not request.over:

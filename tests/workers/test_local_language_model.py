@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from orchestai_jax.workers import WorkerContext, WorkerError, check_worker, fault_of, load_bundled_catalog, open_workers
-from orchestai_jax.workers.local_language_model import LocalLanguageModel
+from orchestai_jax.workers.local_language_model import LocalLanguageModel, _Request
 from orchestai_jax.workflow import Catalog, LanguageModelConnection, TaskType, WorkerSpec
 
 KIND = load_bundled_catalog("model_tasks").task_type("write_text")
@@ -107,6 +107,29 @@ def test_tasks_at_once_are_one_batch_and_each_gets_its_own_answer(make, tmp_path
     for request, output, chunks in zip(requests, outputs, told, strict=True):
         assert output.values["text"] == alone(worker, request) == "".join(chunks).strip()
     assert len({output.values["text"] for output in outputs}) > 1
+
+
+def test_a_long_prompt_with_a_short_answer_goes_along_with_others(make, tmp_path):
+    """Longest prompt and longest answer of a batch, of different tasks, may be more than the model has positions."""
+    worker = make()
+    positions = worker._load()._positions
+    request = "a"
+    while len(worker._load().encode(request + " a", 1)) < positions - 1:
+        request += " a"
+
+    async def together():
+        loop, served = asyncio.get_running_loop(), worker._load()
+        requests = [
+            _Request(served.encode(text, limit), limit, None, loop.create_future(), loop)
+            for text, limit in ((request, 1), ("trains", 12))
+        ]
+        await asyncio.to_thread(worker._run_batch, requests)
+        return [await asked.future for asked in requests]
+
+    long, short = asyncio.run(together())
+    assert long.new_tokens == 1
+    assert short.text == asyncio.run(worker._answer("trains", None, 12)).text
+    assert short.new_tokens == 12
 
 
 def test_a_batch_is_no_larger_than_it_may_be(make, tmp_path, monkeypatch):
