@@ -103,6 +103,15 @@ def test_wrong_use_is_one_line(command, arguments, said):
     assert said in command.error("run", *arguments)
 
 
+@pytest.fixture
+def _interruptible():
+    """SIGINT interrupts: a process that a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_writes_the_record_and_exits_130(command, tmp_path, monkeypatch):
     """A real SIGINT while a task runs."""
     import orchestai_jax.workers
