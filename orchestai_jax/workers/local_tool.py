@@ -16,6 +16,7 @@ from typing import Any
 from orchestai_jax.workers.arguments import check_arguments
 from orchestai_jax.workers.health import Health
 from orchestai_jax.workers.paths import locate, output_name, resolve_inside, write_output
+from orchestai_jax.workers.thread_places import ThreadPlaces
 from orchestai_jax.workers.worker import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow.catalog import TaskType, WorkerSpec
 from orchestai_jax.workflow.connections import Connection, WebConnection
@@ -133,11 +134,16 @@ class LocalTool:
     module: str
     function: str
     reserves_pool: bool = False
+    _places: ThreadPlaces = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", ThreadPlaces(self.spec.limits.max_concurrency))
 
     async def run(self, task_type: TaskType, arguments: Mapping[str, Any], context: WorkerContext) -> Output:
         """Do one task; the event loop stays free meanwhile.
 
-        A cancelled call's thread cannot be stopped; it ends in the background without leaving an output file.
+        A cancelled call's thread cannot be stopped; it ends in the background without leaving an output file. Until
+        then it counts against the worker's `limits.max_concurrency`.
 
         Raises:
             WorkerError: wrong arguments, unreadable files, a missing library, or a failure of the tool.
@@ -147,7 +153,7 @@ class LocalTool:
             raise WorkerError(f"worker {self.spec.id} cannot do {task_type.id}; it does {can}")
         call = ToolCall(task_type, check_arguments(task_type, arguments), context, connection=self.spec.connection)
         try:
-            return await asyncio.to_thread(self._run, call)
+            return await self._places.run(lambda: self._run(call))
         except asyncio.CancelledError:
             call.cancelled.set()
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import pathlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -162,8 +163,41 @@ def test_a_long_recording_is_heard_piece_by_piece(made, name, monkeypatch):
 
 def test_a_recording_without_words_is_a_failure(made, files, monkeypatch):
     monkeypatch.setattr(pipelines, "transcribe", lambda *_: "")
-    with pytest.raises(WorkerError, match="found no words"):
+    with pytest.raises(WorkerError, match="found no words") as caught:
         run(made("ctc"), files, audio="still.wav")
+    assert caught.value.cost > 0, "the model ran all the same"
+
+
+def test_a_call_that_was_cancelled_while_it_waited_does_not_run_the_model(made, files, monkeypatch):
+    begun, release, seen = threading.Event(), threading.Event(), []
+
+    def transcribe(*_):
+        seen.append(1)
+        begun.set()
+        release.wait(20)
+        return "words"
+
+    monkeypatch.setattr(pipelines, "transcribe", transcribe)
+    worker = made("ctc")
+    kind = CATALOG.task_type("transcribe_audio")
+
+    async def both():
+        def start(name):
+            context = WorkerContext(files, files / "out", name)
+            return asyncio.create_task(worker.run(kind, {"audio": "still.wav"}, context))
+
+        first = start("a")
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        second = start("b")
+        await asyncio.sleep(0.05)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        release.set()
+        return (await first).values["text"]
+
+    assert asyncio.run(both()) == "words"
+    assert seen == [1], "asyncio.run has waited for the threads"
 
 
 def test_a_text_is_spoken(made, files):

@@ -1,6 +1,7 @@
 """The frame around the tool functions: threads, cancellation, costs, errors, texts and their files."""
 
 import asyncio
+import concurrent.futures
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from orchestai_jax.workers import PRICE_PER_CORE_SECOND, LocalTool, WorkerContext, WorkerError
 from orchestai_jax.workers import local_tool as module
-from orchestai_jax.workflow.catalog import Port, TaskType, WorkerSpec
+from orchestai_jax.workflow.catalog import Port, TaskType, WorkerLimits, WorkerSpec
 
 TASK_TYPE = TaskType(id="do", inputs=(Port(name="text", type="text"),), outputs=(Port(name="text", type="text"),))
 
@@ -36,6 +37,54 @@ def test_the_event_loop_is_free_while_a_tool_works(monkeypatch, tmp_path):
         return await task
 
     assert asyncio.run(both()).values == {"text": "True"}
+
+
+@pytest.mark.parametrize("before", ["its thread had begun", "it waited for a thread"])
+def test_the_thread_of_a_call_that_was_given_up_counts_until_it_ends(monkeypatch, tmp_path, before):
+    release, lock, working, most = threading.Event(), threading.Lock(), set(), []
+
+    def function(call):
+        with lock:
+            working.add(call.context.task_id)
+            most.append(len(working))
+        if call.context.task_id in ("a", "b"):
+            release.wait(20)
+        with lock:
+            working.discard(call.context.task_id)
+        return {"text": call.context.task_id}
+
+    monkeypatch.setattr(LocalTool, "load", lambda self: function)
+    limits = WorkerLimits(max_concurrency=2)
+    worker = LocalTool(WorkerSpec(id="w", task_types=("do",), limits=limits), "none", "none")
+
+    async def whole():
+        def start(name):
+            return asyncio.create_task(worker.run(TASK_TYPE, {"text": "x"}, WorkerContext(tmp_path, tmp_path, name)))
+
+        if before == "it waited for a thread":  # the loop's pool is busy: the calls wait in its queue
+            asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+            blocker = asyncio.create_task(asyncio.to_thread(release.wait, 20))
+            await asyncio.sleep(0)
+        given_up = [start("a"), start("b")]
+        while len(working) < 2 and before != "it waited for a thread":
+            await asyncio.sleep(0.001)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for task in given_up:
+            task.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+        later = [start("c"), start("d"), start("e")]
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert not any(task.done() for task in later)
+        release.set()
+        outputs = await asyncio.wait_for(asyncio.gather(*later), 20)
+        if before == "it waited for a thread":
+            await blocker
+        return [output.values["text"] for output in outputs]
+
+    assert asyncio.run(whole()) == ["c", "d", "e"]
+    assert max(most) <= 2, "never more threads than the limit"
 
 
 def test_a_cancelled_tool_leaves_no_output(monkeypatch, tmp_path):

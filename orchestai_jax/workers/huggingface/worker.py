@@ -122,7 +122,8 @@ class HuggingFaceWorker:
             started = time.perf_counter()
             try:
                 return do(), time.perf_counter() - started
-            except WorkerError:
+            except WorkerError as error:
+                error.cost += self._cost(time.perf_counter() - started)
                 raise
             except MemoryError as error:
                 raise WorkerError(f"{self._spec.id}: not enough memory for this input") from error
@@ -141,6 +142,8 @@ class HuggingFaceWorker:
         return seconds * pipelines.cores_in_use() * PRICE_PER_CORE_SECOND
 
     def _values(self, call: ToolCall) -> dict[str, Any]:
+        if call.cancelled.is_set():
+            raise WorkerError("cancelled while it waited for the model")
         name = call.task_type.inputs[0].name
         by_type: dict[str, Any] = {}
         match self.connection.task:
