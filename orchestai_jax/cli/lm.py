@@ -203,14 +203,13 @@ def export(
     if max_shard_mb < 1:
         raise WrongUseError(f"--max-shard-mb must be at least 1, got {max_shard_mb}")
     loaded = load_language_model(model)
-    special = {"eos_token_id": loaded.stop_tokens[0]} if loaded.stop_tokens else None
     files = export_hugging_face(
         folder,
         loaded.config,
         loaded.parameters,
         mode=mode.value,
         max_shard_bytes=max_shard_mb * 10**6,
-        special_tokens=special,
+        special_tokens=loaded.special_tokens,
     )
     if loaded.tokenizer is not None:
         (folder / TOKENIZER_FILE).write_text(loaded.tokenizer.json, encoding="utf-8")

@@ -76,7 +76,7 @@ def read_hugging_face_config(folder: pathlib.Path) -> tuple[LanguageModelConfig,
 
 
 def hugging_face_config(
-    config: LanguageModelConfig, mode: Mode, special_tokens: Mapping[str, int] | None = None
+    config: LanguageModelConfig, mode: Mode, special_tokens: Mapping[str, int | list[int]] | None = None
 ) -> dict[str, Any]:
     """What `config.json` holds; `special_tokens` are bos_token_id, eos_token_id, pad_token_id where there are any."""
     raw: dict[str, Any] = {

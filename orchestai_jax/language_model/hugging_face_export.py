@@ -25,7 +25,7 @@ def export_hugging_face(
     *,
     mode: Mode,
     max_shard_bytes: int = 5 * 10**9,
-    special_tokens: Mapping[str, int] | None = None,
+    special_tokens: Mapping[str, int | list[int]] | None = None,
 ) -> list[pathlib.Path]:
     """Write `config.json` and safetensors that transformers' BitNetForCausalLM reads; returns the files.
 
@@ -36,7 +36,7 @@ def export_hugging_face(
       mode: `float` for a model without quantisation, `online` for float masters, `offline` for packed weights whose
         scale multiplies, `offline_divided` for packed weights whose scale divides.
       max_shard_bytes: a file with more than this is cut into several, with an index.
-      special_tokens: bos_token_id, eos_token_id, pad_token_id for `config.json`.
+      special_tokens: bos_token_id, eos_token_id (one or several), pad_token_id for `config.json`.
 
     Raises ValueError for a mode that the model's rules do not allow, for a model without sub-norms (the layout has
     them), and for rows that cannot be packed.

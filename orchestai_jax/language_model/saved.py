@@ -33,6 +33,8 @@ class LoadedModel:
     """Tokens that end an answer (eos_token_id of a Hugging Face folder)."""
     source: str
     """Where it was read from: the folder, and the step of a checkpoint."""
+    special_tokens: Mapping[str, int | list[int]] = dataclasses.field(default_factory=dict)
+    """bos_token_id, eos_token_id, pad_token_id of a Hugging Face folder, those that it names."""
 
 
 def model_metadata(config: LanguageModelConfig, run: Any) -> dict[str, Any]:
@@ -55,7 +57,10 @@ def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest
         config, parameters = import_hugging_face(folder)
         tokenizer_file = folder / TOKENIZER_FILE
         tokenizer = load_tokenizer(tokenizer_file) if tokenizer_file.is_file() else None
-        return LoadedModel(config, parameters, tokenizer, _stop_tokens(folder), str(folder))
+        special = _special_tokens(folder)
+        ends = special.get("eos_token_id", [])
+        stop_tokens = tuple(ends) if isinstance(ends, list) else (ends,)
+        return LoadedModel(config, parameters, tokenizer, stop_tokens, str(folder), special)
     reader = open_checkpoint(folder, which)
     config = read_model_config(reader.metadata, str(reader.folder))
     parameters = dict(reader.restore(subtree="params/trainable"))
@@ -69,11 +74,24 @@ def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest
     return LoadedModel(config, parameters, tokenizer, (), f"{folder} (step {reader.step})")
 
 
-def _stop_tokens(folder: pathlib.Path) -> tuple[int, ...]:
-    given = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
-    if given is None:
-        return ()
-    return tuple(given) if isinstance(given, list) else (given,)
+def _special_tokens(folder: pathlib.Path) -> dict[str, int | list[int]]:
+    """What generation_config.json names counts before config.json, as in transformers."""
+    found: dict[str, int | list[int]] = {}
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        if not path.is_file():
+            continue
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON ({error})") from None
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            given = raw.get(name) if isinstance(raw, dict) else None
+            if given is None:
+                continue
+            if not all(type(token) is int for token in (given if isinstance(given, list) else [given])):
+                raise ValueError(f"{path}: {name} must be a token number or a list of them, got {given!r}")
+            found[name] = given
+    return found
 
 
 def read_model_config(metadata: Mapping[str, Any], where: str) -> LanguageModelConfig:

@@ -77,7 +77,7 @@ class TextGenerator:
         if any(not text for text in stop):
             raise ValueError("stop texts must not be empty")
         steps = self.generator.stream(
-            [self.tokenizer.encode(prompt).tolist()],
+            [self.tokenizer.encode_prompt(prompt).tolist()],
             max_new_tokens=max_new_tokens,
             sampling=sampling,
             stop_tokens=self.stop_tokens,

@@ -30,6 +30,10 @@ class TextTokenizer(Protocol):
         """Token numbers, int32. Raises ValueError for text that holds something unknown."""
         ...
 
+    def encode_prompt(self, text: str) -> np.ndarray:
+        """As `encode`, with the special tokens that the tokenizer's own rules put around a text."""
+        ...
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text. Raises ValueError for numbers that stand for nothing."""
         ...
@@ -70,6 +74,10 @@ class CharacterTokenizer:
             )
         return tokens.astype(np.int32)
 
+    def encode_prompt(self, text: str) -> np.ndarray:
+        """As `encode`: there are no special tokens."""
+        return self.encode(text)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text. Raises ValueError for an unknown number."""
         _check_tokens(tokens, self.vocab_size)
@@ -101,6 +109,20 @@ class BpeTokenizer:
             start, end = encoded.offsets[encoded.ids.index(self._unknown)]
             raise ValueError(f"the tokenizer does not know {text[start:end]!r} at character {start}")
         return np.asarray(encoded.ids, np.int32)
+
+    def encode_prompt(self, text: str) -> np.ndarray:
+        """As `encode`, with the special tokens that the tokenizer's own rules (post_processor) put around a text.
+
+        A text that begins with what would be put before it, as chats that are written out do, gets it once.
+        """
+        plain = self.encode(text)
+        whole = np.asarray(self._backend.encode(text, add_special_tokens=True).ids, np.int32)
+        doubled = plain.size and len(whole) > len(plain) and whole[0] == whole[1] == plain[0]
+        return whole[1:] if doubled and self._is_special(int(plain[0])) else whole
+
+    def _is_special(self, token: int) -> bool:
+        added = self._backend.get_added_tokens_decoder().get(token)
+        return added is not None and added.special
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text, special tokens left out. Raises ValueError for an unknown number."""

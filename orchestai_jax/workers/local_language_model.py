@@ -222,7 +222,7 @@ class _Served:
     def encode(self, text: str, limit: int) -> Sequence[int]:
         """The tokens of a prompt. Raises WorkerError where the model cannot read it, or has no room to answer."""
         try:
-            tokens = self._tokenizer.encode(text).tolist()
+            tokens = self._tokenizer.encode_prompt(text).tolist()
         except ValueError as error:
             raise WorkerError(f"{self._connection.model} cannot read the task: {error}") from error
         if not tokens or len(tokens) + limit > self._positions:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -86,6 +87,16 @@ def test_export_and_bench(model, tmp_path):
     result = cli("lm", "bench", model, "--prefill", "41")
     assert result.exit_code == 2
     assert "must fit the model's 40 positions" in result.output
+
+
+def test_export_keeps_all_special_tokens(model, tmp_path):
+    config = json.loads((model / "config.json").read_text())
+    special = {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": 0}
+    shutil.copytree(model, tmp_path / "from")
+    (tmp_path / "from" / "config.json").write_text(json.dumps(config | special))
+    assert cli("lm", "export", tmp_path / "from", tmp_path / "to", "--mode", "online").exit_code == 0
+    written = json.loads((tmp_path / "to" / "config.json").read_text())
+    assert {name: written[name] for name in special} == special
 
 
 @pytest.mark.parametrize("prompt", [17, 33, 130])

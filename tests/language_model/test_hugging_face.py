@@ -147,3 +147,17 @@ def test_packed_parameters_are_exported_as_they_are(small, tmp_path):
     assert load_language_model(tmp_path / "two").stop_tokens == (3,)
     with pytest.raises(ValueError, match="mode 'online' wants float parameters"):
         export_hugging_face(tmp_path / "three", config, packed, mode="online")
+
+
+def test_special_tokens_are_read_as_transformers_reads_them(small, tmp_path):
+    special = {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": 0}
+    export_hugging_face(tmp_path, *small, mode="online", special_tokens=special)
+    loaded = load_language_model(tmp_path)
+    assert (loaded.special_tokens, loaded.stop_tokens) == (special, (2, 3))
+    generation = tmp_path / "generation_config.json"
+    generation.write_text(json.dumps({"eos_token_id": [4, 2], "pad_token_id": None}))
+    loaded = load_language_model(tmp_path)
+    assert (loaded.special_tokens, loaded.stop_tokens) == (special | {"eos_token_id": [4, 2]}, (4, 2))
+    generation.write_text(json.dumps({"eos_token_id": "end"}))
+    with pytest.raises(ValueError, match=r"generation_config\.json: eos_token_id must be a token number .* got 'end'"):
+        load_language_model(tmp_path)

@@ -76,3 +76,19 @@ def test_unknown_tokens_of_other_libraries_are_refused():
     backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     with pytest.raises(ValueError, match="does not know 'bb' at character 2"):
         read_tokenizer(backend.to_str()).encode("a bb")
+
+
+def test_prompts_begin_as_the_tokenizers_rules_say():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "a": 1, "b": 2}, unk_token="b"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.add_special_tokens(["<s>"])
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = read_tokenizer(backend.to_str())
+    assert tokenizer.encode("a a").tolist() == [1, 1]
+    assert tokenizer.encode_prompt("a a").tolist() == [0, 1, 1]
+    assert tokenizer.encode_prompt("<s> a").tolist() == [0, 1], "once"
+    assert tokenizer.encode_prompt("").tolist() == [0]
+    assert train_characters("ab").encode_prompt("ba").tolist() == [1, 0]
+    np.testing.assert_array_equal(BPE.encode_prompt("the the"), BPE.encode("the the"))
