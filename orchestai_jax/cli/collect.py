@@ -29,12 +29,13 @@ from orchestai_jax.cli.planning_inputs import (
     read_catalog,
     read_preference,
 )
+from orchestai_jax.cli.policy_options import PoliciesOption, TimeoutOption, read_policies
 from orchestai_jax.cli.running import DEFAULT_RECORDS, RecordsOption
 from orchestai_jax.cli.stopping import DaemonThreads, run_to_its_end
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
-    from orchestai_jax.execution import Collected, CollectionSettings, CollectionSummary
+    from orchestai_jax.execution import Collected, CollectionSettings, CollectionSummary, RunPolicies
     from orchestai_jax.planner import Planner
     from orchestai_jax.workflow import Catalog
 
@@ -81,6 +82,15 @@ def collect(
     max_concurrency: Annotated[
         int, typer.Option("--max-concurrency", metavar="N", min=1, help="Tasks of a run that may run at once.")
     ] = 4,
+    policies: PoliciesOption = None,
+    timeout: TimeoutOption = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget", metavar="DOLLARS", help="What each of the runs may cost.")
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option("--deadline", metavar="SECONDS", help="When what still runs of a run is stopped."),
+    ] = None,
     keep_outputs: Annotated[
         bool, typer.Option("--keep-outputs", help="Keep the files that runs write, in ROOT/outputs/RUN_ID.")
     ] = False,
@@ -112,6 +122,8 @@ def collect(
         raise WrongUseError("--templates goes with --synthesize")
     if not root.is_dir():
         raise WrongUseError(f"--root {root} is not a folder")
+    limits = {"default": {"timeout_s": timeout}, "budget": {"cost": budget, "deadline_s": deadline}}
+    rules = read_policies(policies, limits)
     hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     preference = read_preference(prefer)
     given = None if instructions is None else read_instructions(instructions)[:n]
@@ -139,6 +151,7 @@ def collect(
             root=root,
             records=records,
             checkpoint=planner,
+            policies=rules,
             quiet=as_json,
         )
     )
@@ -188,6 +201,7 @@ async def _collect(
     root: pathlib.Path,
     records: pathlib.Path,
     checkpoint: pathlib.Path,
+    policies: RunPolicies,
     quiet: bool,
 ) -> CollectionSummary:
     from orchestai_jax.cli.console import open_console
@@ -214,6 +228,7 @@ async def _collect(
             settings=settings,
             preference=preference,
             planner_info={"checkpoint": str(checkpoint)},
+            policies=policies,
             model=model,
             hybrid=hybrid.policy() if hybrid.wanted else None,
             on_run=tell,

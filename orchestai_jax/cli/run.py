@@ -29,11 +29,11 @@ from orchestai_jax.cli.planning_inputs import (
     read_instruction,
     read_preference,
 )
+from orchestai_jax.cli.policy_options import PoliciesOption, TimeoutOption, read_policies
 from orchestai_jax.cli.running import DEFAULT_RECORDS, ProcessesOption, Running, TraceOption, journals_of
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
-    from orchestai_jax.execution import RunPolicies
     from orchestai_jax.workflow import Catalog, Workflow
 
 
@@ -81,20 +81,11 @@ def run(
     max_concurrency: Annotated[
         int, typer.Option("--max-concurrency", metavar="N", min=1, help="Tasks that may run at once.")
     ] = 4,
-    policies: Annotated[
-        pathlib.Path | None,
-        typer.Option(
-            "--policies",
-            metavar="FILE",
-            help="YAML: retries, time limits, rates, breakers, budget, by worker and task.",
-        ),
-    ] = None,
+    policies: PoliciesOption = None,
     attempts: Annotated[
         int | None, typer.Option("--attempts", metavar="N", min=1, help="Most calls of one worker for one task.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="What one call of a worker may take.")
-    ] = None,
+    timeout: TimeoutOption = None,
     fallback: Annotated[
         int | None, typer.Option("--fallback", metavar="N", min=0, help="Other workers that may take a task over.")
     ] = None,
@@ -144,7 +135,7 @@ def run(
         raise WrongUseError("--llm and --hybrid-threshold plan TEXT; a saved plan is run as it is")
     instruction = None if text is None else read_instruction(text)
     preference = read_preference(prefer)
-    rules = _policies(
+    rules = read_policies(
         policies,
         {
             "default": {"retry": {"attempts": attempts}, "timeout_s": timeout},
@@ -188,25 +179,12 @@ def run(
 def _warn_of_low_confidence(plan: Workflow) -> None:
     from orchestai_jax.planner.plan_to_workflow import LOW_CONFIDENCE
 
-    if plan.confidence is not None and plan.confidence < LOW_CONFIDENCE:
+    if plan.tasks and plan.confidence is not None and plan.confidence < LOW_CONFIDENCE:
         typer.echo(
             f"orchestai: low confidence ({plan.confidence:.2f}) in the plan that is run; "
             "`orchestai plan` shows a plan without running it",
             err=True,
         )
-
-
-def _policies(file: pathlib.Path | None, given: dict[str, Any]) -> RunPolicies:
-    """The policies of a file, with what was given on the command line in the place of the file's."""
-    from orchestai_jax.execution import load_policies, parse_policies
-
-    fields = _without_none(given)
-    return parse_policies(fields, "the options") if file is None else load_policies(file, fields)
-
-
-def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    inner = {key: _without_none(value) if isinstance(value, dict) else value for key, value in fields.items()}
-    return {key: value for key, value in inner.items() if value is not None and value != {}}
 
 
 def _plan(

@@ -20,6 +20,7 @@ from orchestai_jax.config import Preference
 from orchestai_jax.execution.engine import execute, new_run_id
 from orchestai_jax.execution.failures import one_line
 from orchestai_jax.execution.hybrid_planning import AnswersMessages, HybridPolicy, PlansInstructions, plan_hybrid
+from orchestai_jax.execution.policies import RunPolicies
 from orchestai_jax.execution.preflight import RunRefusedError
 from orchestai_jax.workers import Output, Worker, WorkerError, measure_quality
 from orchestai_jax.workflow import (
@@ -126,6 +127,7 @@ async def collect(
     model: AnswersMessages | None = None,
     hybrid: HybridPolicy | None = None,
     judge: Judge | None = None,
+    policies: RunPolicies | None = None,
     on_run: Callable[[Collected], None] | None = None,
 ) -> CollectionSummary:
     """Plan and run instructions one after the other, and append a record of every run.
@@ -147,6 +149,7 @@ async def collect(
         model: a language model for hybrid planning of the first plan of each instruction.
         hybrid: when it is asked; hybrid planning is off where neither is given.
         judge: says how far a run did what was asked.
+        policies: what each of the runs is governed by; the defaults where not given.
         on_run: is told of every plan as it ends.
 
     Raises:
@@ -179,7 +182,7 @@ async def collect(
                 continue
             plan = _with_other_workers(plan, catalog, workers, settings, f"{settings.seed}/{_key(text)}/{candidate}")
             info = {**(planner_info or {}), "confidence": plan.confidence, "candidate": candidate, **story}
-            ended = await _run(plan, catalog, workers, pathlib.Path(root), settings, preference, info, judge)
+            ended = await _run(plan, catalog, workers, pathlib.Path(root), settings, preference, info, judge, policies)
             if isinstance(ended, RunRecord):
                 append_record(records, ended)
                 told.append(Collected(text, candidate, ended))
@@ -279,6 +282,7 @@ async def _run(
     preference: Preference | None,
     info: Mapping[str, Any],
     judge: Judge | None,
+    policies: RunPolicies | None,
 ) -> RunRecord | str:
     """The record of a run, measured and judged, or why there is none."""
     run_id = new_run_id()
@@ -291,6 +295,7 @@ async def _run(
             root=root,
             output_folder=folder.absolute(),
             max_concurrency=settings.max_concurrency,
+            policies=policies,
             planner_info=info,
             preference=preference,
             run_id=run_id,

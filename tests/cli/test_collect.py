@@ -51,6 +51,16 @@ def test_options_reach_the_collection(command, texts, tmp_path):
     assert "gives one plan an instruction" in command.error("collect", texts, *PLANNER, "--candidates", "2")
 
 
+def test_runs_of_a_collection_are_limited(command, texts, tmp_path):
+    command("collect", texts, *PLANNER, "--deadline", "0.000001")
+    assert [run.status for record in recorded(tmp_path) for run in record.tasks] == ["skipped"] * 6
+    assert "deadline" in str(recorded(tmp_path)[0].tasks[0].error)
+    (tmp_path / "policies.yaml").write_text("default: {timeout_s: 0}\n")
+    assert "timeout_s" in command.error("collect", texts, *PLANNER, "--policies", "policies.yaml")
+    assert "timeout_s" in command.error("collect", texts, *PLANNER, "--timeout", "-1")
+    assert "cost" in command.error("collect", texts, *PLANNER, "--budget", "-1")
+
+
 def test_what_cannot_run_is_said_and_fails_when_nothing_ran(command, tmp_path, texts):
     (tmp_path / "notes.txt").unlink()
     out = command("collect", texts, *PLANNER, code=1).stdout

@@ -7,7 +7,7 @@ import pytest
 
 from orchestai_jax.config import Preference
 from orchestai_jax.data import learnable_runs, load_samples
-from orchestai_jax.execution import CollectionSettings, HybridPolicy, collect
+from orchestai_jax.execution import CollectionSettings, HybridPolicy, RunPolicies, WorkerPolicy, collect
 from orchestai_jax.quickstart import load_embedded_catalog
 from orchestai_jax.workers import Output, WorkerError, local_workers
 from orchestai_jax.workflow import Reference, Task, Value, Workflow, read_records
@@ -81,6 +81,20 @@ def gather(tmp_path):
 
 def recorded(folder):
     return read_records(folder / "r.jsonl")[0]
+
+
+def test_a_worker_that_hangs_holds_a_collection_no_longer_than_its_policies_say(gather, tmp_path):
+    class Hangs:
+        spec = CATALOG.worker("summarize_text_lead")
+
+        async def run(self, task_type, arguments, context):
+            await asyncio.Event().wait()
+
+    policies = RunPolicies(default=WorkerPolicy(timeout_s=0.1), fallback_workers=0)
+    workers = {**local_workers(CATALOG), "summarize_text_lead": Hangs()}
+    summary = gather(["Shorten notes.txt", "Another"], workers=workers, policies=policies)
+    assert summary.failed == 2
+    assert "0.1 s" in str(recorded(tmp_path)[0].tasks[0].error)
 
 
 def test_every_instruction_is_run_measured_and_recorded(gather, tmp_path):
