@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from orchestai_kernels.dispatch import bucket
+
 
 @dataclasses.dataclass(frozen=True)
 class NamedShape:
@@ -41,6 +43,10 @@ class TransformerSize:
     """Of the feed-forward."""
     ternary: bool = False
     """Whether projections are ternary."""
+    dtype: str = "float32"
+    """That activations are computed in."""
+    training: tuple[int, int] | None = None
+    """(sequences, tokens) of a training step; None where the model is only served."""
 
     def __post_init__(self) -> None:
         for field in ("hidden", "feed_forward", "heads", "kv_heads", "head_dim", "positions"):
@@ -48,3 +54,11 @@ class TransformerSize:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads must divide heads: {self.kv_heads} does not divide {self.heads}")
+        if self.training is not None and min(self.training) < 1:
+            raise ValueError(f"training must be at least one sequence of one token, got {self.training}")
+
+    @property
+    def prompt_lengths(self) -> tuple[int, ...]:
+        """Lengths that prompts are padded to, powers of two: that of 128 tokens and the longest."""
+        longest = max(16, bucket(self.positions))
+        return tuple(sorted({min(128, longest), longest}))

@@ -51,6 +51,7 @@ def test_shapes_of_a_model(command, tmp_path):
     model.write_text(
         "kind: language_model\nname: x\ndata: {train: notes.txt}\n"
         "model: {hidden_size: 16, intermediate_size: 32, num_heads: 2, num_kv_heads: 1, max_positions: 8}\n"
+        "training: {batch_size: 2, sequence_length: 8}\n"
     )
     rows = command.json(
         "kernels",
@@ -58,7 +59,7 @@ def test_shapes_of_a_model(command, tmp_path):
         "--op",
         "attention",
         "--op",
-        "feed_forward",
+        "ternary_matmul",
         "--model",
         str(model),
         "--repeats",
@@ -67,10 +68,9 @@ def test_shapes_of_a_model(command, tmp_path):
     )
     shapes = {(row["op"], row["shape"]) for row in rows}
     assert shapes == {
-        ("attention", "prefill_8"),
-        ("attention", "decode_8"),
-        ("feed_forward", "decode"),
-        ("feed_forward", "prefill_128"),
+        ("attention", "train"),
+        ("attention", "prefill_16"),
+        *(("ternary_matmul", f"{name}_{n}") for name in ("qkv", "out", "gate_up", "down") for n in (1, 16)),
     }
 
 

@@ -64,11 +64,15 @@ SHAPES = {
 2B-4T shape."""
 
 
-def for_transformer(size: TransformerSize, dtype: Any = jnp.float32) -> dict[str, NamedShape]:
-    """Prefill and decoding of a model, at its longest and at a short sequence."""
-    heads = (size.heads, size.kv_heads)
-    lengths = sorted({min(128, size.positions), size.positions})
-    return {
-        **{f"prefill_{n}": NamedShape(*_call(1, n, n, heads, size.head_dim, dtype, _CAUSAL)) for n in lengths},
-        **{f"decode_{n}": NamedShape(*_call(1, 1, n, heads, size.head_dim, dtype, _decoding(1))) for n in lengths},
-    }
+def for_transformer(size: TransformerSize) -> dict[str, NamedShape]:
+    """A training step and prompts, padded on the left. (Decoding attends to the cache without this op.)"""
+    heads, dtype = (size.heads, size.kv_heads), jnp.dtype(size.dtype)
+    shapes: dict[str, NamedShape] = {}
+    if size.training is not None:
+        batch, tokens = size.training
+        shapes["train"] = NamedShape(*_call(batch, tokens, tokens, heads, size.head_dim, dtype, _CAUSAL), gradient=True)
+    for n in size.prompt_lengths:
+        segments: Any = jax.ShapeDtypeStruct((1, n), jnp.int32)
+        padded = Masks(query_segments=segments, key_segments=segments, causal=True)
+        shapes[f"prefill_{n}"] = NamedShape(*_call(1, n, n, heads, size.head_dim, dtype, padded))
+    return shapes

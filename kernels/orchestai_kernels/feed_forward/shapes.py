@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.arrays.ternary import packed_shape
-from orchestai_kernels.shapes import NamedShape, TransformerSize
+from orchestai_kernels.shapes import NamedShape
 
 
 def _call(
@@ -43,12 +43,3 @@ SHAPES = {
     ),
 }
 """By name."""
-
-
-def for_transformer(size: TransformerSize, dtype: Any = jnp.float32) -> dict[str, NamedShape]:
-    """Decoding and a prefill of 128 tokens of a model."""
-    options = {"norm": size.ternary, "ternary": size.ternary}
-    return {
-        name: NamedShape(*_call(tokens, size.hidden, size.feed_forward, dtype, size.activation, **options))
-        for name, tokens in (("decode", 1), ("prefill_128", 128))
-    }

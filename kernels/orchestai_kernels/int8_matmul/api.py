@@ -49,7 +49,7 @@ def int8_matmul(
     return y.reshape(*batch, rows)
 
 
-def _key(x: Array, weight: Int8Array) -> str:
+def _key(x: Any, weight: Int8Array) -> str:
     rows, columns = weight.shape
     return f"m{bucket(x.shape[0])} n{rows} k{columns} {x.dtype}"
 

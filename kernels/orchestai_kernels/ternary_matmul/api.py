@@ -67,7 +67,7 @@ def ternary_matmul(
     return y.reshape(*batch, rows)
 
 
-def _key(x: Array, weight: TernaryArray) -> str:
+def _key(x: Any, weight: TernaryArray) -> str:
     rows, columns = weight.matrix_shape
     return f"m{bucket(x.shape[0])} n{rows} k{columns} {x.dtype}"
 

@@ -40,8 +40,8 @@ SHAPES: dict[str, NamedShape] = {
 """By name: each matrix with one token (decoding) and with 128 (a prompt)."""
 
 
-def for_transformer(size: TransformerSize, dtype: Any = jnp.float32) -> dict[str, NamedShape]:
-    """The merged projections of a ternary model, with one token and with 128; none for a float one."""
+def for_transformer(size: TransformerSize) -> dict[str, NamedShape]:
+    """The merged projections of a ternary model, with one token and with a prompt's; none for a float one."""
     if not size.ternary:
         return {}
     heads = (size.heads + 2 * size.kv_heads) * size.head_dim
@@ -52,7 +52,7 @@ def for_transformer(size: TransformerSize, dtype: Any = jnp.float32) -> dict[str
         "down": (size.hidden, size.feed_forward),
     }
     return {
-        f"{name}_{tokens}": NamedShape(_call(tokens, *matrix, dtype))
+        f"{name}_{tokens}": NamedShape(_call(tokens, *matrix, jnp.dtype(size.dtype)))
         for name, matrix in matrices.items()
-        for tokens in (1, 128)
+        for tokens in (1, *size.prompt_lengths)
     }

@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 
 import jax
@@ -125,5 +126,9 @@ def test_keys_tell_apart_what_matters():
 def test_shapes_of_a_model():
     size = TransformerSize(hidden=64, feed_forward=128, heads=4, kv_heads=2, head_dim=16, positions=512)
     shapes = for_transformer(size)
-    assert list(shapes) == ["prefill_128", "prefill_512", "decode_128", "decode_512"]
-    assert shapes["decode_512"].args[1].shape == (1, 512, 2, 16)
+    assert list(shapes) == ["prefill_128", "prefill_512"]
+    assert shapes["prefill_512"].args[1].shape == (1, 512, 2, 16)
+    assert shapes["prefill_512"].args[3].query_segments.shape == (1, 512)
+    assert list(for_transformer(dataclasses.replace(size, training=(3, 40)))) == ["train", "prefill_128", "prefill_512"]
+    small = for_transformer(dataclasses.replace(size, positions=9, dtype="bfloat16"))
+    assert {name: shape.args[0].dtype for name, shape in small.items()} == {"prefill_16": jnp.bfloat16}

@@ -13,8 +13,7 @@ from orchestai_kernels.dispatch import overridden
 from orchestai_kernels.feed_forward import FEED_FORWARD, GpuTiles, TpuTiles, feed_forward
 from orchestai_kernels.feed_forward.activations import activate, derivative
 from orchestai_kernels.feed_forward.config import gpu_candidates, gpu_heuristic, tpu_candidates, tpu_heuristic
-from orchestai_kernels.feed_forward.shapes import SHAPES, for_transformer
-from orchestai_kernels.shapes import TransformerSize
+from orchestai_kernels.feed_forward.shapes import SHAPES
 
 IMPLEMENTATIONS = ("reference", "xla", "pallas_gpu", "pallas_tpu")
 CONFIGS = {"pallas_gpu": GpuTiles(16, 16, 16), "pallas_tpu": TpuTiles(128, 128, 128)}
@@ -224,7 +223,7 @@ def test_what_does_not_fit_is_named(change, message):
         inspect.unwrap(feed_forward)(**{**given, **change})
 
 
-def test_tiles_choices_and_the_shapes_of_a_model():
+def test_tiles_and_choices():
     with pytest.raises(ValueError, match="block_hidden must be a power of two of at least 16, got 48"):
         GpuTiles(block_hidden=48)
     with pytest.raises(ValueError, match="num_stages must be at least 1, got 0"):
@@ -238,8 +237,5 @@ def test_tiles_choices_and_the_shapes_of_a_model():
         for name, implementation in (("2b_decode", "pallas_gpu"), ("2b_train", "xla")):
             chosen = FEED_FORWARD.choose(*SHAPES[name].args, **SHAPES[name].kwargs)
             assert chosen.implementation == implementation
-    size = TransformerSize(64, 128, 4, 2, 16, 256, "silu", ternary=True)
-    assert list(for_transformer(size)) == ["decode", "prefill_128"]
-    assert for_transformer(size)["decode"].args[1].shape == (256, 64)
     keys = {FEED_FORWARD.key(*shape.args, **shape.kwargs) for shape in SHAPES.values()}
     assert len(keys) == len(SHAPES)

@@ -161,7 +161,12 @@ def test_shapes_of_a_model():
     shapes = for_transformer(size)
     matrices = {name: shape.args[1].matrix_shape for name, shape in shapes.items() if name.endswith("_1")}
     assert matrices == {"qkv_1": (128, 64), "out_1": (64, 64), "gate_up_1": (320, 64), "down_1": (64, 160)}
+    assert {shape.args[0].shape[0] for shape in shapes.values()} == {1, 32}
     assert for_transformer(dataclasses.replace(size, ternary=False)) == {}
+    low = for_transformer(dataclasses.replace(size, dtype="bfloat16", positions=200))
+    assert {(shape.args[0].shape[0], shape.args[0].dtype) for shape in low.values()} == {
+        (n, jnp.dtype("bfloat16")) for n in (1, 128, 256)
+    }
     for shape in shapes.values():
         jax.eval_shape(ternary_matmul, *shape.args)
 

@@ -169,6 +169,8 @@ def test_policy_and_sizes_are_checked():
         TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=3, head_dim=2, positions=8)
     with pytest.raises(ValueError, match="positions must be at least 1, got 0"):
         TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=2, head_dim=2, positions=0)
+    with pytest.raises(ValueError, match=r"training must be at least one sequence of one token, got \(0, 4\)"):
+        TransformerSize(hidden=8, feed_forward=8, heads=4, kv_heads=2, head_dim=2, positions=8, training=(0, 4))
 
 
 def test_the_packaged_cpu_records_are_current():
