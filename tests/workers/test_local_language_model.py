@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import threading
 
 import pytest
 
@@ -88,22 +89,40 @@ def test_a_task_is_answered_and_its_text_told_as_it_comes(make, tmp_path):
 
 
 def test_tasks_at_once_are_one_batch_and_each_gets_its_own_answer(make, tmp_path, monkeypatch):
+    """Those that wait while it answers another are its next batch."""
     worker = make()
     sizes = []
-    inner = worker._run_batch
-    monkeypatch.setattr(worker, "_run_batch", lambda requests: (sizes.append(len(requests)), inner(requests)))
+    inner, all_wait = worker._run_batch, threading.Event()
+
+    def run_batch(batch):
+        sizes.append(len(batch))
+        if len(sizes) == 1:
+            all_wait.wait(60)
+        inner(batch)
+
+    monkeypatch.setattr(worker, "_run_batch", run_batch)
     requests = ["trains", "ships and ships and ships", "what else there is"]
 
+    async def open_when_all_wait():
+        (queue,) = worker._queues.values()
+        while len(queue._waiting) < len(requests):
+            await asyncio.sleep(0.01)
+        all_wait.set()
+
     async def together():
+        first = asyncio.ensure_future(worker.run(KIND, {"request": "first"}, context(tmp_path, [], "first")))
+        while not sizes:
+            await asyncio.sleep(0.01)
         told = [[] for _ in requests]
         tasks = [
             worker.run(KIND, {"request": request}, context(tmp_path, chunks, str(i)))
             for i, (request, chunks) in enumerate(zip(requests, told, strict=True))
         ]
-        return await asyncio.gather(*tasks), told
+        *answers, _, _ = await asyncio.gather(*tasks, open_when_all_wait(), first)
+        return answers, told
 
     outputs, told = asyncio.run(together())
-    assert sizes == [3]
+    assert sizes == [1, 3]
     for request, output, chunks in zip(requests, outputs, told, strict=True):
         assert output.values["text"] == alone(worker, request) == "".join(chunks).strip()
     assert len({output.values["text"] for output in outputs}) > 1
