@@ -181,7 +181,7 @@ def float_model(config: Any) -> Any:
 
 def write_gguf(path: pathlib.Path, layers: int) -> None:
     """Random weights of the same shape for llama.cpp: TQ2_0 projections, a Q6_K embedding that is the head too."""
-    import gguf
+    import gguf  # pyright: ignore[reportMissingImports] - extra `llama`
     import numpy as np
 
     from orchestai_jax.language_model.shapes import LARGE_0_7B as SHAPE
@@ -238,7 +238,7 @@ def write_gguf(path: pathlib.Path, layers: int) -> None:
 
 
 def measure_llama(path: pathlib.Path) -> dict[str, Any]:
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports] - extra `llama`
     import numpy as np
 
     quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)  # it tells every tensor of every graph
