@@ -104,7 +104,7 @@ def test_tasks_at_once_are_one_batch_and_each_gets_its_own_answer(make, tmp_path
     requests = ["trains", "ships and ships and ships", "what else there is"]
 
     async def open_when_all_wait():
-        (queue,) = worker._queues.values()
+        queue = worker._queues[asyncio.get_running_loop()]
         while len(queue._waiting) < len(requests):
             await asyncio.sleep(0.01)
         all_wait.set()
