@@ -46,10 +46,12 @@ def status(
         console.print(f"best {found.best_metric} {found.best_value:.4f} at step {found.best_step}", markup=False)
     if found.validation:
         names = list(dict.fromkeys(name for row in found.validation for name in row))
-        table = Table(*names)
+        table = Table("metric")  # a row a metric: there are more of them than a terminal has room for beside each other
         for row in found.validation:
-            best = row["step"] == found.best_step
-            table.add_row(*(_cell(row.get(name)) for name in names), style="bold" if best else None)
+            table.add_column(f"epoch {row['epoch']}", style="bold" if row["step"] == found.best_step else "")
+        for name in names:
+            if name != "epoch" and not name.startswith("calibration_"):  # those stand in --json
+                table.add_row(name, *(_cell(row.get(name)) for row in found.validation))
         console.print(table)
 
 
