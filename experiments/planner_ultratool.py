@@ -34,7 +34,7 @@ from orchestai_jax.evaluation import (
     score_plans,
 )
 from orchestai_jax.planner import Planner
-from orchestai_jax.training.supervised import load_training_samples
+from orchestai_jax.training.training_samples import load_training_samples
 
 FIGURES = ("node_f1", "link_f1", "accuracy", "coverage", "dag_validity")
 TARGETS = {"node_f1": 0.87, "link_f1": 0.65, "accuracy": 0.65, "coverage": 1.0, "dag_validity": 1.0}

@@ -15,22 +15,30 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.migrations import OLDEST_READ
 
 FORMAT = "orchestai-checkpoint"
-FORMAT_VERSION = 1
-"""Raised whenever an older reader would misread; older versions are then migrated here or refused with the reason."""
+FORMAT_VERSION = 2
+"""Raised whenever an older reader would misread; older versions are read through migrations.py.
+
+1: until November 2026. 2: the manifest seals itself and every other file; `skipped` in training states, hooks' data.
+"""
 MANIFEST = "manifest.json"
 _LIBRARIES = ("orchestai-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# Orbax writes these after the manifest is made. Nothing is read from them.
-_UNSEALED = frozenset({"_CHECKPOINT_METADATA", "commit_success.txt", MANIFEST})
+# Orbax leaves a note that it has ended, which nobody reads; it holds the folder's path and is removed.
+_NOTE = "commit_success.txt"
+_SEAL = "seal"
+_BLANK = "0" * 64
 
 
 def seal(folder: pathlib.Path, step: int) -> None:
     """Flush every file to disk, then write the manifest of a checkpoint that is still under its temporary name."""
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if path.name not in _UNSEALED:
+        if path.name == _NOTE:
+            path.unlink()
+        elif path.name != MANIFEST:
+            name = path.relative_to(folder).as_posix()
             files[name] = {"sha256": _digest(path, flush=True), "bytes": path.stat().st_size}
     manifest = {
         "format": FORMAT,
@@ -41,9 +49,15 @@ def seal(folder: pathlib.Path, step: int) -> None:
         "files": files,
     }
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
+        file.write(sealed_text(manifest))
         file.flush()
         os.fsync(file.fileno())
+
+
+def sealed_text(manifest: Mapping[str, Any]) -> str:
+    """The manifest as JSON whose `seal` is the SHA-256 of this very text with 64 zeros in the seal's place."""
+    text = json.dumps({**manifest, _SEAL: _BLANK}, indent=1)
+    return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest())
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -52,24 +66,38 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     Raises CheckpointError where there is none, it is damaged, or its format is another or a newer one.
     """
     path = folder / MANIFEST
+    remedy = "use another checkpoint of the run"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        manifest = json.loads(text)
     except OSError:
         raise CheckpointError(f"{folder}: no checkpoint of orchestai (it has no {MANIFEST})") from None
     except ValueError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); use another checkpoint of the run") from None
+        raise CheckpointError(f"{path}: damaged ({error}); {remedy}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a manifest of {FORMAT}")
+        raise CheckpointError(f"{path}: not a manifest of {FORMAT}, or damaged; {remedy}")
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if not isinstance(version, int) or not OLDEST_READ <= version <= FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         remedy = (
             "upgrade orchestai-jax to read it" if newer else "train again, or read it with the release that wrote it"
         )
-        raise CheckpointError(f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}; {remedy}")
+        raise CheckpointError(
+            f"{path}: format version {version!r}, this release reads {OLDEST_READ} to {FORMAT_VERSION}; {remedy}"
+        )
+    if version > 1 or _SEAL in manifest:  # a damaged version number must not turn the check off
+        _check_seal(path, text, manifest, remedy)
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("step"), int):
-        raise CheckpointError(f"{path}: damaged (files or step missing); use another checkpoint of the run")
+        raise CheckpointError(f"{path}: damaged (files or step missing); {remedy}")
     return manifest
+
+
+def _check_seal(path: pathlib.Path, text: str, manifest: Mapping[str, Any], remedy: str) -> None:
+    found = manifest.get(_SEAL)
+    if not isinstance(found, str) or len(found) != len(_BLANK):
+        raise CheckpointError(f"{path}: damaged (its seal is missing); {remedy}")
+    if hashlib.sha256(text.replace(found, _BLANK).encode()).hexdigest() != found:
+        raise CheckpointError(f"{path}: its own checksum differs; the checkpoint is damaged, {remedy}")
 
 
 def verify(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
@@ -103,11 +131,16 @@ class SealedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     async def finalize(self) -> None:
         """Write the manifest (of the step's folder; its items are renamed as they are), then rename."""
         final = pathlib.Path(self.get_final())
-        if final.name.isdigit():
-            await asyncio.to_thread(seal, pathlib.Path(self.get()), int(final.name))
+        if not final.name.isdigit():
+            await super().finalize()
+            return
+        if self._checkpoint_metadata_store is not None:
+            await asyncio.to_thread(self._checkpoint_metadata_store.wait_until_finished)
+            self._checkpoint_metadata_store = None  # orbax would add the time of the commit, and so break the seal
+        await asyncio.to_thread(seal, pathlib.Path(self.get()), int(final.name))
         await super().finalize()
-        if final.name.isdigit():
-            await asyncio.to_thread(_flush_folder, final.parent)
+        await asyncio.to_thread((final / _NOTE).unlink, missing_ok=True)
+        await asyncio.to_thread(_flush_folder, final.parent)
 
 
 def _flush_folder(folder: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from orchestai_jax.checkpoint.errors import CheckpointError
 from orchestai_jax.checkpoint.leaves import Leaf, check_same, described_leaves, get, is_random_key, put, rebuilt
 from orchestai_jax.checkpoint.manifest import MANIFEST, read_manifest, verify
+from orchestai_jax.checkpoint.migrations import added_leaves, migrated_record
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a work folder."""
@@ -44,6 +45,7 @@ class CheckpointReader:
         self.folder = folder.absolute()  # orbax refuses relative paths
         self.manifest: Mapping[str, Any] = read_manifest(folder)
         self.step: int = self.manifest["step"]
+        self.version: int = self.manifest["format_version"]
         verify(folder, self.manifest)
 
     @functools.cached_property
@@ -73,7 +75,23 @@ class CheckpointReader:
     @functools.cached_property
     def leaves(self) -> tuple[Leaf, ...]:
         """Every array of the saved state: path, shape, dtype."""
+        return (*self._stored_leaves, *(leaf for leaf, _ in added_leaves(self.version, self._stored_leaves)))
+
+    @functools.cached_property
+    def _stored_leaves(self) -> tuple[Leaf, ...]:
         return tuple(Leaf.from_json(entry) for entry in self._record("leaves"))
+
+    @functools.cached_property
+    def _added(self) -> dict[str, np.ndarray]:
+        """By name: the arrays that an older format lacks."""
+        return {leaf.name: value for leaf, value in added_leaves(self.version, self._stored_leaves)}
+
+    def released_parameters(self) -> dict[str, Any]:
+        """`params` as they are meant to be used: the moving average of the trained ones, where one was kept."""
+        params = self.restore()
+        if any(leaf.name.startswith("ema/") for leaf in self.leaves):
+            params["trainable"] = self.restore(subtree="ema")
+        return params
 
     def abstract_state(self, subtree: str | None = "params") -> Any:
         """Shapes and dtypes of the saved state below `subtree` (null = all of it).
@@ -102,7 +120,7 @@ class CheckpointReader:
         item: dict[str, Any] = {}
         arguments: dict[str, Any] = {}
         for leaf, (_, array) in zip(below, described, strict=True):
-            if 0 in leaf.shape:
+            if 0 in leaf.shape or leaf.name in self._added:
                 continue
             stored = jax.eval_shape(jax.random.key_data, array) if is_random_key(array) else array
             sharding = getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -116,7 +134,9 @@ class CheckpointReader:
         restored = self._read(item, arguments) if item else {}
         values = []
         for leaf, (description, array) in zip(below, described, strict=True):
-            if 0 in leaf.shape:
+            if leaf.name in self._added:
+                value = jax.device_put(self._added[leaf.name], getattr(array, "sharding", None))
+            elif 0 in leaf.shape:
                 value = array if isinstance(array, np.ndarray) else jnp.zeros(array.shape, array.dtype)
             elif is_random_key(array):
                 value = jax.random.wrap_key_data(get(restored, leaf), impl=description.key_implementation)
@@ -142,7 +162,7 @@ class CheckpointReader:
     def _record(self, name: str) -> Any:
         path = self.folder / "record" / f"{name}.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return migrated_record(self.version, name, json.loads(path.read_text(encoding="utf-8")))
         except OSError:
             raise CheckpointError(f"{path}: missing; the checkpoint was written by another program") from None
 
@@ -208,7 +228,12 @@ def recorded_metrics(store: pathlib.Path, steps: list[int]) -> dict[int, tuple[f
     return values
 
 
+def best_first(values: Mapping[int, tuple[float | None, str]]) -> list[int]:
+    """The steps that have a value, the best first, the earliest of equals before the others."""
+    scored = [(-value if mode == "max" else value, step) for step, (value, mode) in values.items() if value is not None]
+    return [step for _, step in sorted(scored)]
+
+
 def best_of(values: Mapping[int, tuple[float | None, str]]) -> int | None:
     """The step with the best value, the earliest of equals; null where no step has one."""
-    scored = [(-value if mode == "max" else value, step) for step, (value, mode) in values.items() if value is not None]
-    return min(scored)[1] if scored else None
+    return next(iter(best_first(values)), None)

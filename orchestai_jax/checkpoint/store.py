@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import pathlib
 import shutil
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
 import orbax.checkpoint as ocp
@@ -24,32 +23,10 @@ from orchestai_jax.checkpoint.reader import (
     complete_steps,
     recorded_metrics,
 )
+from orchestai_jax.checkpoint.retention import NewestAndBest
 from orchestai_jax.checkpoint.text_files import SaveTextFiles, TextFilesHandler, check_names
 
 _DISCARDED = "discarded"
-
-
-@dataclasses.dataclass(frozen=True)
-class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
-    """Keeps the newest `keep_last` checkpoints, and the best (the earliest of equals)."""
-
-    keep_last: int
-
-    def should_preserve(
-        self,
-        checkpoints: Sequence[ocp.checkpoint_managers.PolicyCheckpointInfo],
-        *,
-        context: ocp.checkpoint_managers.PreservationContext,
-    ) -> Sequence[bool]:
-        """One answer a checkpoint, in their order."""
-        del context
-        newest = sorted(info.step for info in checkpoints)[-self.keep_last :]
-        best = best_of({info.step: _selection(info.metrics) for info in checkpoints})
-        return [info.step in newest or info.step == best for info in checkpoints]
-
-
-def _selection(metrics: Mapping[str, Any] | None) -> tuple[float | None, str]:
-    return (metrics["value"], metrics["mode"]) if metrics else (None, "max")
 
 
 class CheckpointStore:
@@ -64,12 +41,15 @@ class CheckpointStore:
         folder: str | pathlib.Path,
         *,
         keep_last: int = 2,
+        keep_best: int = 1,
+        keep_every: int | None = None,
         best_metric: str | None = None,
         best_mode: Literal["max", "min"] = "max",
         asynchronous: bool = True,
     ):
-        if keep_last < 1:
-            raise CheckpointError(f"keep_last is {keep_last}; at least the newest checkpoint is kept (1 or more)")
+        for name, number in (("keep_last", keep_last), ("keep_best", keep_best), ("keep_every", keep_every)):
+            if number is not None and number < 1:
+                raise CheckpointError(f"{name} is {number}; it must be 1 or more")
         if best_mode not in ("max", "min"):
             raise CheckpointError(f"best_mode is {best_mode!r}; allowed: max, min")
         self.folder = pathlib.Path(folder).absolute()
@@ -82,7 +62,7 @@ class CheckpointStore:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=NewestAndBest(keep_last),
+                preservation_policy=NewestAndBest(keep_last, keep_best, keep_every),
                 best_fn=lambda selection: selection["value"],
                 todelete_subdir=_DISCARDED,
                 enable_async_checkpointing=asynchronous,
@@ -171,12 +151,16 @@ class CheckpointStore:
         """The step whose metric is best, the earliest of equals; null where none has the metric."""
         return best_of(recorded_metrics(self.folder, self.steps()))
 
+    def open(self, step: int) -> CheckpointReader:
+        """One of the checkpoints, for reading. Raises CheckpointError for a damaged one and another format version."""
+        return CheckpointReader(self.folder / str(step))
+
     def restore(self, step: int, abstract_state: Any) -> Restored:
         """Read a whole checkpoint into the structure (and shardings) of `abstract_state`.
 
         Raises CheckpointError for a damaged checkpoint, one of another format version and one of another model.
         """
-        reader = CheckpointReader(self.folder / str(step))
+        reader = self.open(step)
         return Restored(
             step=step,
             state=reader.restore(abstract_state, subtree=None),

@@ -35,6 +35,7 @@ from orchestai_jax.config.run_config import (
     WorkerConfig,
     WorkerSelectorConfig,
 )
+from orchestai_jax.config.training_options import TrainingOptions
 from orchestai_jax.config.variables import expand_variables, load_env_file
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "SystemConfig",
     "TextDataConfig",
     "TrainingConfig",
+    "TrainingOptions",
     "WorkerConfig",
     "WorkerSelectorConfig",
     "config_differences",

@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from orchestai_jax.config.run_config import Section, SystemConfig
+from orchestai_jax.config.run_config import SystemConfig
+from orchestai_jax.config.section import Section
+from orchestai_jax.config.training_options import TrainingOptions
 
 
 class QuantizationRule(Section):
@@ -107,7 +109,7 @@ class TextDataConfig(Section):
     """`char` (the characters of the training text), or the path of a tokenizer file of `orchestai lm tokenizer`."""
 
 
-class PretrainingConfig(Section):
+class PretrainingConfig(TrainingOptions):
     """Next-token training, with the two phases of the BitNet recipe."""
 
     batch_size: int = Field(default=12, ge=1)
@@ -124,8 +126,9 @@ class PretrainingConfig(Section):
     """Highest learning rate, reached after the warm-up."""
     warmup_steps: int = Field(default=100, ge=0)
     """Steps over which the learning rate rises."""
-    schedule: Literal["cosine", "two_phase"] = "cosine"
-    """Half a cosine down to `final_learning_rate`; or two phases, each a falling line, the second from a lower rate."""
+    schedule: Literal["cosine", "linear", "stable_decay", "constant", "two_phase"] = "cosine"
+    """After the warm-up half a cosine or a line down to `final_learning_rate`, the same over the last fifth only
+    (stable_decay), no fall; or two phases, each a falling line, the second from a lower rate."""
     final_learning_rate: float = Field(default=1e-4, ge=0)
     """Where the learning rate ends."""
     second_phase_start: float = Field(default=0.5, gt=0, lt=1)
@@ -172,6 +175,11 @@ class PretrainingConfig(Section):
     def best_metric(self) -> str:
         """Validation metric by which the best checkpoint is chosen: minus the loss, so that higher is better."""
         return "score"
+
+    @property
+    def best_mode(self) -> Literal["max", "min"]:
+        """Higher is better."""
+        return "max"
 
 
 class LanguageRunConfig(Section):

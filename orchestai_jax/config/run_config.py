@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from orchestai_jax.config.preference import Preference
-
-
-class Section(BaseModel):
-    """What every section shares: frozen, unknown keys refused, finite numbers, docs in the JSON schema."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        coerce_numbers_to_str=True,
-        validate_default=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name is not None:
-            alternatives = _alternatives(cls.model_fields[info.field_name].annotation)
-            if bool not in alternatives and alternatives & {int, float}:
-                raise ValueError("Input should be a number, not true or false")
-        return value
-
-
-def _alternatives(annotation: Any) -> set[Any]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return set(typing.get_args(annotation))
-    return {annotation}
+from orchestai_jax.config.section import Section
+from orchestai_jax.config.training_options import TrainingOptions
 
 
 class DataConfig(Section):
@@ -174,7 +146,7 @@ class WorkerConfig(Section):
     """Path of a catalog whose workers are used in place of the data's."""
 
 
-class Phase1Config(Section):
+class Phase1Config(TrainingOptions):
     """Phase 1: supervised training on samples with gold plans."""
 
     batch_size: int = Field(default=32, ge=1)
@@ -191,7 +163,7 @@ class Phase1Config(Section):
     """Share of the steps over which the learning rate rises."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest global norm of a gradient."""
-    schedule: Literal["warmup_linear", "warmup_cosine", "constant"] = "warmup_linear"
+    schedule: Literal["warmup_linear", "warmup_cosine", "warmup_stable_decay", "constant"] = "warmup_linear"
     """How the learning rate falls after the warm-up."""
     label_loss_weight: float = Field(default=1.0, ge=0)
     """Weight of the loss that scores every task type at once."""
@@ -212,11 +184,15 @@ class Phase1Config(Section):
     complexity_loss_weight: float = Field(default=0.1, ge=0)
     """Weight of the complexity estimate's loss."""
     early_stop_patience: int | None = Field(default=3, ge=1)
-    """Epochs without a better validation metric before training stops (null = never)."""
+    """Validations without a better metric before training stops (null = never)."""
+    evaluate_every_steps: int | None = Field(default=None, ge=1)
+    """Validate also every so many steps (null = at the end of each epoch only)."""
     best_metric: str = Field(default="score", min_length=1)
-    """Validation metric (higher is better) by which the best checkpoint is chosen."""
+    """Validation metric by which the best checkpoint is chosen."""
+    best_mode: Literal["max", "min"] = "max"
+    """Whether that metric is better when it is higher or when it is lower."""
     save_every_steps: int | None = Field(default=None, ge=1)
-    """Save also every so many steps (null = at the end of each epoch only)."""
+    """Save also every so many steps (null = at each validation only)."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Newest checkpoints kept, beside the best."""
     log_every_steps: int = Field(default=10, ge=1)

@@ -63,7 +63,7 @@ def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest
         return LoadedModel(config, parameters, tokenizer, stop_tokens, str(folder), special)
     reader = open_checkpoint(folder, which)
     config = read_model_config(reader.metadata, str(reader.folder))
-    parameters = dict(reader.restore(subtree="params/trainable"))
+    parameters = dict(reader.released_parameters()["trainable"])
     try:
         check_parameters(config, parameters)
     except ValueError as error:

@@ -84,7 +84,7 @@ class Planner:
         reader = open_checkpoint(path)
         spec, preference = read_spec(reader.metadata, str(path))
         tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
-        params = reader.restore()
+        params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
         check_parameters(parameters, build_structure(spec)[1], str(path))
         planner = cls(

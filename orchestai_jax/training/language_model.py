@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
 from orchestai_jax.config import LanguageModelConfig, LanguageRunConfig, PretrainingConfig
 from orchestai_jax.language_model.layer import projection_rules
 from orchestai_jax.language_model.model import Parameters, apply_model, initial_parameters
@@ -21,19 +20,26 @@ from orchestai_jax.language_model.tokenizers import TextTokenizer
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.nn.straight_through import Strength
 from orchestai_jax.quantization import quantization_strength
-from orchestai_jax.training.loop import LoopResult, run_loop
+from orchestai_jax.training.hooks import Hook
+from orchestai_jax.training.loop import run_loop
+from orchestai_jax.training.loop_types import LoopResult
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
 from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
 from orchestai_jax.training.train_state import TrainState
-from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
+from orchestai_jax.training.update import Accept, apply_gradients
+from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
 
 _MEANING = ("num_heads", "num_kv_heads", "activation", "rope_theta", "rms_epsilon")
 """Fields that change what parameters mean and, some of them, no shape."""
 
 
 def train_language_model(
-    config: LanguageRunConfig, workdir: str | pathlib.Path, resume: bool = False, monitor: Monitor | None = None
+    config: LanguageRunConfig,
+    workdir: str | pathlib.Path,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> LoopResult:
     """Train into `workdir` (config.yaml, metrics.jsonl, checkpoints); `load_language_model` reads it.
 
@@ -72,34 +78,38 @@ def train_language_model(
         params={"trainable": parameters},
         opt_state=jax.jit(optimizer.init)(parameters),
         key=jax.random.key(config.seed),
+        ema=jax.tree.map(jnp.copy, parameters) if training.ema_decay is not None else None,
     )
     state = jax.device_put(state, jax.devices()[0])
-    with locked_workdir(workdir):
-        store = CheckpointStore(
-            pathlib.Path(workdir) / CHECKPOINTS, keep_last=training.keep_checkpoints, best_metric=training.best_metric
+    with locked_workdir(workdir), open_store(workdir, training) as store:
+        return run_loop(
+            state=state,
+            train_step=make_train_step(model, training, optimizer),
+            batches=batches,
+            evaluate=make_evaluation(model, validation),
+            store=store,
+            num_epochs=training.num_steps // training.evaluate_every_steps,
+            config=training,
+            learning_rate=pretraining_learning_rate(training),
+            workdir=workdir,
+            resume=resume,
+            metadata=model_metadata(model, config.model_dump(mode="json")),
+            assets=model_assets(tokenizer),
+            monitor=monitor,
+            hooks=hooks,
         )
-        with store:
-            return run_loop(
-                state=state,
-                train_step=make_train_step(model, training, optimizer),
-                batches=batches,
-                evaluate=make_evaluation(model, validation),
-                store=store,
-                num_epochs=training.num_steps // training.evaluate_every_steps,
-                config=training,
-                learning_rate=pretraining_learning_rate(training),
-                workdir=workdir,
-                resume=resume,
-                metadata=model_metadata(model, config.model_dump(mode="json")),
-                assets=model_assets(tokenizer),
-                monitor=monitor,
-            )
 
 
 def make_train_step(
-    model: LanguageModelConfig, config: PretrainingConfig, optimizer: optax.GradientTransformation
+    model: LanguageModelConfig,
+    config: PretrainingConfig,
+    optimizer: optax.GradientTransformation,
+    accept: Accept | None = None,
 ) -> Callable[[TrainState, np.ndarray], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated."""
+    """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated.
+
+    `accept` may refuse an update, see `apply_gradients`.
+    """
     warmup = config.quantization_warmup_steps
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -107,10 +117,9 @@ def make_train_step(
         strength = quantization_strength(state.step, warmup) if warmup else None
         trainable = state.params["trainable"]
         loss, gradients = jax.value_and_grad(next_token_loss, argnums=1)(model, trainable, tokens, strength)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
-        measurements = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
-        params = {"trainable": optax.apply_updates(trainable, updates)}
-        return TrainState(state.step + 1, params, opt_state, state.key), measurements
+        return apply_gradients(
+            state, gradients, {"loss": loss}, optimizer, key=state.key, ema_decay=config.ema_decay, accept=accept
+        )
 
     return step
 

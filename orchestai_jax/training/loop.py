@@ -1,4 +1,4 @@
-"""The training loop: step, read the step before, log, evaluate, save; and exact resumption."""
+"""The training loop: step, read the step before, log, evaluate, save; hooks, and exact resumption."""
 
 from __future__ import annotations
 
@@ -6,80 +6,23 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 
 from orchestai_jax.checkpoint import CheckpointStore
 from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
+from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.interrupts import StopRequest
+from orchestai_jax.training.loop_types import Batches, LoopResult, LoopSettings, TrainStep
+from orchestai_jax.training.measurements import Window, read_measurements
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
+from orchestai_jax.training.optimizer_chain import updates_before
 from orchestai_jax.training.schedules import Schedule
 from orchestai_jax.training.train_state import TrainState
-
-TrainStep = Callable[[TrainState, Any], tuple[TrainState, Mapping[str, Any]]]
-"""(state, batch) to the next state and measurements (scalars); jitted by the caller, the state donated."""
-
-
-class Batches(Protocol):
-    """An endless iterator of batches whose position can be kept as JSON and gone back to."""
-
-    steps_per_epoch: int
-
-    def __next__(self) -> Any:
-        """The next batch."""
-        ...
-
-    def get_state(self) -> dict[str, Any]:
-        """Where it stands."""
-        ...
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to where it stood."""
-        ...
-
-
-class LoopSettings(Protocol):
-    """What the loop reads of a configuration."""
-
-    @property
-    def batch_size(self) -> int:
-        """Samples a step."""
-        ...
-
-    @property
-    def best_metric(self) -> str:
-        """Validation metric (higher is better) by which the best checkpoint is chosen."""
-        ...
-
-    @property
-    def early_stop_patience(self) -> int | None:
-        """Validations without a better metric before training stops."""
-        ...
-
-    @property
-    def save_every_steps(self) -> int | None:
-        """Save also every so many steps."""
-        ...
-
-    @property
-    def log_every_steps(self) -> int:
-        """Steps between two lines of training metrics."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopResult:
-    """How a run ended."""
-
-    best_step: int
-    best_metrics: dict[str, float]
-    steps: int
-    """Steps done in all, those before a resumption included."""
-    stopped_early: bool
+from orchestai_jax.training.update import SKIPPED
 
 
 @dataclasses.dataclass
@@ -90,11 +33,16 @@ class _Progress:
     wall_s: float = 0.0
     best: dict[str, Any] | None = None
     """{"step", "value", "metrics"} of the best validation so far."""
-    epochs_since_best: int = 0
+    validations_since_best: int = 0
     stopped_early: bool = False
-    sums: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Sums of the measurements since the last line of metrics, of `count` steps."""
-    count: int = 0
+    window: Window = dataclasses.field(default_factory=Window)
+    skipped: int = 0
+    """Steps so far whose update was refused."""
+    skipped_in_a_row: int = 0
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> _Progress:
+        return cls(**{**saved, "window": Window(**saved["window"])})
 
 
 def run_loop(
@@ -112,29 +60,35 @@ def run_loop(
     metadata: Mapping[str, Any],
     assets: Mapping[str, str],
     monitor: Monitor | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> LoopResult:
-    """Train until `num_epochs` are done or the validation metric stops rising.
+    """Train until `num_epochs` are done or the validation metric no longer gets better.
 
     Args:
       state: where to start; with `resume` only its structure counts, if there is a checkpoint.
       train_step: see TrainStep; it must count `state.step` up by one.
       batches: the data, at its start.
-      evaluate: validation metrics of a state; must hold `config.best_metric` (higher is better).
+      evaluate: validation metrics of a state (its parameters are the average, where one is kept); must hold
+        `config.best_metric`.
       store: where checkpoints go; its best metric should be `config.best_metric`. The caller closes it.
       num_epochs: passes over the data in all.
       config: patience, intervals and batch size.
-      learning_rate: the schedule, for the log.
+      learning_rate: the optimizer's schedule, over its updates, for the log.
       workdir: folder of `metrics.jsonl`.
       resume: go on from the store's latest checkpoint. The rest of the run is then the same, bit for bit, as if it had
         never been interrupted; so are the lines of metrics, their wall time aside.
       metadata: JSON, saved in each checkpoint: what is needed to build the model again.
       assets: text files, saved in each checkpoint.
       monitor: who is told (null = nobody).
+      hooks: called in this order, see Hook. Without any, nothing of a run changes.
 
     Raises TrainingDivergedError for a measurement that is not finite, TrainingError for metrics without the best
     metric, CheckpointError for a checkpoint that cannot be written or resumed from, and TrainingInterrupted after
     Ctrl-C or SIGTERM, when the step it came in is saved.
     """
+    names = [hook.name for hook in hooks]
+    if len(set(names)) != len(names):
+        raise TrainingError(f"hooks: two are named alike ({', '.join(names)}); each needs a name of its own")
     run = _Run(
         state,
         train_step,
@@ -147,6 +101,7 @@ def run_loop(
         metadata,
         assets,
         monitor or SilentMonitor(),
+        hooks,
     )
     path = pathlib.Path(workdir) / METRICS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +122,8 @@ def run_loop(
 
 
 class _Run:
+    """One call of `run_loop`; to hooks it is their RunControl."""
+
     def __init__(
         self,
         state: TrainState,
@@ -180,36 +137,63 @@ class _Run:
         metadata: Mapping[str, Any],
         assets: Mapping[str, str],
         monitor: Monitor,
+        hooks: Sequence[Hook],
     ):
         self.state, self.train_step, self.batches, self.evaluate = state, train_step, batches, evaluate
         self.store, self.config, self.metadata, self.assets, self.monitor = store, config, metadata, assets, monitor
+        self.hooks = tuple(hooks)
         self.steps_per_epoch = batches.steps_per_epoch
         self.progress = _Progress(total_steps=num_epochs * self.steps_per_epoch)
         self.step = int(state.step)
         self.saved_step: int | None = None
         self.learning_rate = learning_rate
+        self.rate = 0.0
+        """Of the step that was read last."""
         self.log: MetricsLog
         self.pending: tuple[int, Mapping[str, Any]] | None = None
         """The last step's measurements, still on the device."""
+        self.diagnostics: Mapping[str, Any] = {}
+        """Arrays among the measurements that were read last, still on the device."""
         self.started = time.monotonic()
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.progress.total_steps
+
+    def replace(self, *, train_step: TrainStep | None = None, state: TrainState | None = None) -> None:
+        """See RunControl."""
+        self.train_step = train_step if train_step is not None else self.train_step
+        self.state = state if state is not None else self.state
+
+    def event(self, step: int, name: str, **values: float | str) -> None:
+        """See RunControl."""
+        self._write(step, "event", {"event": name, **values})
+        self.monitor.note(f"step {step}: {name}" + "".join(f", {key} {value}" for key, value in values.items()))
 
     def restore(self, step: int) -> None:
         """Go back to where the run was when it saved this step."""
-        abstract = jax.tree.map(_abstract, self.state)
-        restored = self.store.restore(step, abstract)
-        progress = _Progress(**restored.data_state["loop"])
+        reader = self.store.open(step)
+        saved = reader.data_state
+        progress = _Progress.from_json(saved["loop"])
         if progress.total_steps != self.progress.total_steps:
             raise TrainingError(
                 f"{self.store.folder}: the run was planned for {progress.total_steps} steps, now for "
                 f"{self.progress.total_steps}; resume with the same data, batch_size and num_epochs"
             )
-        self.state, self.progress, self.step, self.saved_step = restored.state, progress, step, step
-        self.batches.set_state(restored.data_state["batches"])
+        self.step = step
+        for hook in self.hooks:
+            if hook.name in saved["hooks"]:
+                hook.restore(self, saved["hooks"][hook.name])
+        self.state = reader.restore(jax.tree.map(_abstract, self.state), subtree=None)
+        self.progress, self.saved_step = progress, step
+        self.batches.set_state(saved["batches"])
         self.monitor.note(f"resuming after step {step}")
 
     def train(self, stop: StopRequest) -> LoopResult:
         """The loop itself."""
         self.started = time.monotonic() - self.progress.wall_s
+        self.rate = self._rate(self.step + 1)
         total = self.progress.total_steps
         self.monitor.start(
             step=self.step,
@@ -217,16 +201,17 @@ class _Run:
             steps_per_epoch=self.steps_per_epoch,
             samples_per_step=self.config.batch_size,
         )
+        for hook in self.hooks:
+            hook.on_start(self)
         while self.step < total and not self.progress.stopped_early:
             self.state, measurements = self.train_step(self.state, next(self.batches))
             self.step += 1
             self._read_pending()  # of the step before, while the device works on this one
             self.pending = (self.step, measurements)
             metrics: Mapping[str, float] = {}
-            if self.step % self.steps_per_epoch == 0:
+            if self._is_due(self.steps_per_epoch) or self._is_due(self.config.evaluate_every_steps):
                 metrics = self._validate()
-            every = self.config.save_every_steps
-            if metrics or (every is not None and self.step % every == 0) or stop.requested:
+            if metrics or self._is_due(self.config.save_every_steps) or stop.requested:
                 self._save(metrics)
             if stop.requested:
                 self.store.wait()
@@ -236,31 +221,55 @@ class _Run:
         best = self.progress.best
         if best is None:
             raise TrainingError("the run ended without a validation; num_epochs must be at least 1")
-        return LoopResult(best["step"], dict(best["metrics"]), self.step, self.progress.stopped_early)
+        result = LoopResult(best["step"], dict(best["metrics"]), self.step, self.progress.stopped_early)
+        for hook in self.hooks:
+            hook.on_end(self, result)
+        return result
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0
 
     def _read_pending(self) -> None:
         """Take the measurements that wait on the device into the window, and write its line when it is full."""
         if self.pending is None:
             return
-        step, measurements = self.pending
-        self.pending = None
-        values = {name: float(np.asarray(value)) for name, value in measurements.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise TrainingDivergedError(f"step {step}: {name} is {value}; {self._last_good()}")
-        rate = float(self.learning_rate(step - 1))
+        (step, measurements), self.pending = self.pending, None
+        values, self.diagnostics = read_measurements(measurements)
         progress = self.progress
-        progress.sums = {name: progress.sums.get(name, 0.0) + value for name, value in values.items()}
-        progress.count += 1
+        self.rate = self._rate(step)
+        refused = int(values.get(SKIPPED, progress.skipped)) > progress.skipped
+        if refused:
+            self._count_refusal(step, values)
+        else:
+            progress.skipped_in_a_row = 0
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise TrainingDivergedError(f"step {step}: {name} is {value}; {self._last_good()}")
+        progress.window.add(values, applied=not refused)
         if step % self.config.log_every_steps == 0 or step % self.steps_per_epoch == 0:
-            means = {name: total / progress.count for name, total in progress.sums.items()}
-            self._write(step, "train", means, rate)
-            progress.sums, progress.count = {}, 0
-        self.monitor.step(step, values, rate)
+            self._write(step, "train", progress.window.take())
+        self.monitor.step(step, values, self.rate)
+        for hook in self.hooks:
+            hook.on_step(self, step, values)
+
+    def _count_refusal(self, step: int, values: Mapping[str, float]) -> None:
+        progress = self.progress
+        progress.skipped = int(values[SKIPPED])
+        progress.skipped_in_a_row += 1
+        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+        shown = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        most = self.config.skip_nonfinite_updates
+        if broken and most and progress.skipped_in_a_row >= most:
+            raise TrainingDivergedError(
+                f"step {step}: {shown}, {progress.skipped_in_a_row} steps in a row "
+                f"(skip_nonfinite_updates is {most}); {self._last_good()}"
+            )
+        if broken:
+            self.monitor.note(f"step {step}: {shown}; the update is skipped, {progress.skipped} so far")
 
     def _validate(self) -> dict[str, float]:
         self._read_pending()
-        metrics = {name: float(value) for name, value in self.evaluate(self.state).items()}
+        metrics = {name: float(value) for name, value in self.evaluate(self.state.averaged()).items()}
         name = self.config.best_metric
         if name not in metrics:
             raise TrainingError(f"best_metric {name!r} is not among the validation metrics: {', '.join(metrics)}")
@@ -268,18 +277,23 @@ class _Run:
         if not math.isfinite(value):
             raise TrainingDivergedError(f"step {self.step}: validation {name} is {value}; {self._last_good()}")
         progress = self.progress
-        is_best = progress.best is None or value > progress.best["value"]
+        sign = 1 if self.config.best_mode == "max" else -1
+        is_best = progress.best is None or sign * value > sign * progress.best["value"]
         if is_best:
             progress.best = {"step": self.step, "value": value, "metrics": metrics}
-        progress.epochs_since_best = 0 if is_best else progress.epochs_since_best + 1
+        progress.validations_since_best = 0 if is_best else progress.validations_since_best + 1
         patience = self.config.early_stop_patience
         progress.stopped_early = (
-            patience is not None and progress.epochs_since_best >= patience and self.step < progress.total_steps
+            patience is not None and progress.validations_since_best >= patience and self.step < progress.total_steps
         )
-        self._write(self.step, "validation", metrics, float(self.learning_rate(self.step - 1)))
-        self.monitor.validation(self.step // self.steps_per_epoch, metrics, is_best)
+        self._write(self.step, "validation", metrics)
+        epoch = -(-self.step // self.steps_per_epoch)
+        self.monitor.validation(epoch, metrics, is_best)
+        if self.step % self.steps_per_epoch == 0:
+            for hook in self.hooks:
+                hook.on_epoch(self, epoch, metrics)
         if progress.stopped_early:
-            self.monitor.note(f"stopping early: {name} has not risen for {progress.epochs_since_best} epochs")
+            self.monitor.note(f"stopping early: {name} is no better for {progress.validations_since_best} validations")
         return metrics
 
     def _save(self, metrics: Mapping[str, float]) -> None:
@@ -291,20 +305,29 @@ class _Run:
         self.store.save(
             self.step,
             self.state,
-            data_state={"batches": self.batches.get_state(), "loop": dataclasses.asdict(self.progress)},
+            data_state={
+                "batches": self.batches.get_state(),
+                "loop": dataclasses.asdict(self.progress),
+                "hooks": {hook.name: hook.state() for hook in self.hooks},
+            },
             metadata=self.metadata,
             metrics=metrics,
             assets=self.assets,
         )
         self.saved_step = self.step
 
-    def _write(self, step: int, split: str, values: Mapping[str, float], rate: float) -> None:
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step (from 1): that of the updates before it, of which refused ones are none."""
+        updates = updates_before(step, self.progress.skipped, self.config.accumulate_steps)
+        return float(self.learning_rate(updates))
+
+    def _write(self, step: int, split: str, values: Mapping[str, float | str]) -> None:
         self.log.write(
             step=step,
             epoch=(step - 1) // self.steps_per_epoch + 1,
             split=split,
             values=values,
-            learning_rate=rate,
+            learning_rate=self.rate,
             wall_s=time.monotonic() - self.started,
         )
 

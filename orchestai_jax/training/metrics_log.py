@@ -14,8 +14,9 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Writes a work folder's metrics.
 
-    One line: `{"step", "epoch", "split", "values", "learning_rate", "wall_s"}`; `wall_s` is seconds of training,
-    those before a resume included, and the only field that differs between a run and its repetition.
+    One line: `{"step", "epoch", "split", "values", "learning_rate", "wall_s"}`; `split` is `train`, `validation` or
+    `event` (whose values hold `event`, its name); `wall_s` is seconds of training, those before a resume included, and
+    the only field that differs between a run and its repetition.
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -38,7 +39,7 @@ class MetricsLog:
         step: int,
         epoch: int,
         split: str,
-        values: Mapping[str, float],
+        values: Mapping[str, float | str],
         learning_rate: float,
         wall_s: float,
     ) -> None:

@@ -10,6 +10,7 @@ import jax
 import optax
 
 from orchestai_jax.config import Phase1Config
+from orchestai_jax.training.optimizer_chain import total_updates, wrap_optimizer
 from orchestai_jax.training.schedules import SCHEDULES, Schedule
 
 PLANNER_GROUP = "planner"
@@ -33,20 +34,21 @@ def learning_rates(config: Phase1Config, total_steps: int) -> dict[str, Schedule
 
     Args:
       config: peak rates, the schedule's name, and the share of the steps that is warm-up.
-      total_steps: steps of the whole training.
+      total_steps: steps of the whole training; the schedules count updates, of which accumulation makes fewer.
     """
-    warmup_steps = min(round(config.warmup_fraction * total_steps), total_steps - 1)
+    updates = total_updates(total_steps, config.accumulate_steps)
+    warmup = min(round(config.warmup_fraction * updates), updates - 1)
     make = SCHEDULES[config.schedule]
     return {
-        PLANNER_GROUP: make(config.learning_rate, total_steps, warmup_steps),
-        ENCODER_GROUP: make(config.encoder_learning_rate, total_steps, warmup_steps),
+        PLANNER_GROUP: make(config.learning_rate, updates, warmup),
+        ENCODER_GROUP: make(config.encoder_learning_rate, updates, warmup),
     }
 
 
 def build_optimizer(
     config: Phase1Config, total_steps: int, label_fn: Callable[[tuple[str, ...]], str] = group_of
 ) -> optax.GradientTransformation:
-    """Clip by the global norm, AdamW, each group's learning rate.
+    """Clip by the global norm, AdamW, each group's learning rate; around it what `wrap_optimizer` adds.
 
     Args:
       config: rates, decay and clipping.
@@ -60,12 +62,13 @@ def build_optimizer(
     def groups(params: Any) -> Any:
         return _by_path(params, lambda path: _known(label_fn(path), path, rates))
 
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(config.gradient_clip),
         optax.scale_by_adam(),
         optax.add_decayed_weights(config.weight_decay, mask=lambda params: _by_path(params, is_decayed)),
         optax.multi_transform({g: optax.scale_by_learning_rate(rate) for g, rate in rates.items()}, groups),
     )
+    return wrap_optimizer(chain, config)
 
 
 def _known(group: str, path: tuple[str, ...], rates: dict[str, Schedule]) -> str:

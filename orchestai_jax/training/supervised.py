@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import logging
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +13,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointStore
 from orchestai_jax.config import Phase1Config, Preference, RunConfig
-from orchestai_jax.data import (
-    PlanningSample,
-    Tokenizer,
-    bucket_length,
-    epoch_batches,
-    learnable_runs,
-    load_samples,
-    split_by_hash,
-    train_tokenizer,
-)
-from orchestai_jax.evaluation import PredictedPlan, score_plans
+from orchestai_jax.data import PlanningSample, Tokenizer, epoch_batches
 from orchestai_jax.nn.compilation import enable_compilation_cache
-from orchestai_jax.planner.calibration import Calibration, PlattScaling, fit_platt
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
-from orchestai_jax.planner.decoding import DecodedPlans, decode
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import (
@@ -43,86 +27,30 @@ from orchestai_jax.planner.model import (
     partition,
     split_parameters,
 )
-from orchestai_jax.planner.plan_to_workflow import drawn_edges, pick_worker
-from orchestai_jax.planner.pretrained import (
-    KNOWN_ENCODERS,
-    EncoderNotFoundError,
-    PretrainedEncoder,
-    import_bert,
-    load_pretrained,
-)
+from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
-from orchestai_jax.training.loop import LoopResult, run_loop
+from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
+from orchestai_jax.training.hooks import Hook
+from orchestai_jax.training.loop import run_loop
+from orchestai_jax.training.loop_types import LoopResult
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
-from orchestai_jax.training.planning_data import PlanningData, check_samples
+from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
+from orchestai_jax.training.planning_evaluation import make_evaluation
 from orchestai_jax.training.train_state import TrainState
-from orchestai_jax.training.workdir import locked_workdir, prepare_workdir
-from orchestai_jax.workflow import Catalog, TaskType, load_catalog
-
-logger = logging.getLogger(__name__)
-
-_BUCKET = 32
-"""Training pads to buckets of 32 tokens: half as many lengths to compile as planning's 16, for more padding."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSamples:
-    """What a planner is trained on."""
-
-    catalog: Catalog
-    train: Sequence[PlanningSample]
-    validation: Sequence[PlanningSample]
-
-    @functools.cached_property
-    def occurring(self) -> Catalog:
-        """The part of the catalog whose task types occur in the training samples.
-
-        Only these are trained on. As the others are never wanted there, training on them would teach just that: their
-        learned vectors, and with them all descriptions like theirs, would be pushed away from every instruction.
-        """
-        return self.catalog.restricted_to({t for s in self.train for t in s.task_types})
-
-
-def load_training_samples(config: RunConfig) -> TrainingSamples:
-    """Read catalog and samples as the configuration says.
-
-    Raises CatalogError or DataError naming file and line, and ValueError when the split leaves a part empty.
-    """
-    data = config.data
-    catalog = load_catalog(data.catalog, graph=data.graph) if data.catalog else None
-    samples = _read_samples(data.train, data.format, catalog)
-    if catalog is None:
-        names = dict.fromkeys(t for s in samples for t in s.task_types)
-        catalog = Catalog(name=config.name, task_types=tuple(TaskType(id=name) for name in names))
-    if config.worker.catalog:
-        catalog = catalog.model_copy(update={"workers": load_catalog(config.worker.catalog).workers})
-    if data.validation:
-        train, validation = list(samples), list(_read_samples(data.validation, data.format, catalog))
-    else:
-        train, validation = split_by_hash(samples, data.validation_fraction)
-    for name, part in (("training", train), ("validation", validation)):
-        if not part:
-            raise ValueError(
-                f"{data.train}: no {name} samples are left of {len(samples)}; change data.validation_fraction"
-            )
-    return TrainingSamples(catalog, train, validation)
-
-
-def _read_samples(path: str, data_format: str, catalog: Catalog | None) -> Sequence[PlanningSample]:
-    """The samples of a file; of run records those that are worth learning from."""
-    samples = load_samples(path, data_format, catalog)
-    if data_format != "records":
-        return samples
-    kept = learnable_runs(samples)
-    if not kept:
-        raise ValueError(f"{path}: no run in it succeeded; there is nothing to learn from")
-    return kept
+from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
+from orchestai_jax.training.update import Accept, apply_gradients
+from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
+from orchestai_jax.workflow import Catalog
 
 
 def train_planner(
-    config: RunConfig, workdir: str | pathlib.Path, resume: bool = False, monitor: Monitor | None = None
+    config: RunConfig,
+    workdir: str | pathlib.Path,
+    resume: bool = False,
+    monitor: Monitor | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> LoopResult:
     """Train a planner into `workdir` (config.yaml, metrics.jsonl, checkpoints); `Planner.from_checkpoint` reads it.
 
@@ -133,19 +61,21 @@ def train_planner(
     samples = load_training_samples(config)
     for part in (samples.train, samples.validation):
         check_samples(part, samples.catalog, config.planner.decomposer.max_tasks)
-    encoder = _choose_encoder(config, samples)
+    encoder = choose_encoder(config, samples)
     prepare_workdir(workdir, config, resume=resume)  # only now, so that a slip in the input leaves no folder begun
     with locked_workdir(workdir):
-        return _train(config, samples, encoder, workdir, resume, monitor or make_monitor(config.system.progress))
+        monitor = monitor or make_monitor(config.system.progress)
+        return _train(config, samples, encoder, workdir, resume, monitor, hooks)
 
 
 def _train(
     config: RunConfig,
     samples: TrainingSamples,
-    chosen: _ChosenEncoder,
+    chosen: ChosenEncoder,
     workdir: str | pathlib.Path,
     resume: bool,
     monitor: Monitor,
+    hooks: Sequence[Hook],
 ) -> LoopResult:
     encoder, tokenizer, source = chosen.encoder, chosen.tokenizer, chosen.source
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
@@ -172,7 +102,7 @@ def _train(
 
     phase = config.training.phase1_supervised
     batches = epoch_batches(
-        train.lengths, train.collate, batch_size=phase.batch_size, bucket_size=_BUCKET, seed=config.seed
+        train.lengths, train.collate, batch_size=phase.batch_size, bucket_size=TRAINING_BUCKET, seed=config.seed
     )
     optimizer = build_optimizer(phase, phase.num_epochs * batches.steps_per_epoch, _group)
     parts = partition(parameters, spec)
@@ -181,12 +111,10 @@ def _train(
         params={**parts, "catalog": {"vectors": jnp.asarray(vectors)}},
         opt_state=jax.jit(optimizer.init)(parts["trainable"]),
         key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
+        ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
     )
     state = jax.device_put(state, jax.devices()[0])
-    store = CheckpointStore(
-        pathlib.Path(workdir) / CHECKPOINTS, keep_last=phase.keep_checkpoints, best_metric=phase.best_metric
-    )
-    with store, contextlib.closing(batches):
+    with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
             train_step=make_train_step(graphdef, occurring, optimizer, phase),
@@ -201,6 +129,7 @@ def _train(
             metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),
             assets=planner_assets(tokenizer, samples.catalog, statistics),
             monitor=monitor,
+            hooks=hooks,
         )
 
 
@@ -222,9 +151,16 @@ def initial_parameters(
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, catalog: CatalogArrays, optimizer: optax.GradientTransformation, config: Phase1Config
+    graphdef: nnx.GraphDef,
+    catalog: CatalogArrays,
+    optimizer: optax.GradientTransformation,
+    config: Phase1Config,
+    accept: Accept | None = None,
 ) -> Callable[[TrainState, PlanningBatch], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket."""
+    """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket.
+
+    `accept` may refuse an update, see `apply_gradients`.
+    """
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: TrainState, batch: PlanningBatch, catalog: CatalogArrays):
@@ -236,146 +172,11 @@ def make_train_step(
 
         trainable = state.params["trainable"]
         gradients, measurements = jax.grad(loss_of, has_aux=True)(trainable)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
-        measurements["gradient_norm"] = optax.tree.norm(gradients)
-        params = {**state.params, "trainable": optax.apply_updates(trainable, updates)}
-        return TrainState(state.step + 1, params, opt_state, key), measurements
+        return apply_gradients(
+            state, gradients, measurements, optimizer, key=key, ema_decay=config.ema_decay, accept=accept
+        )
 
     return lambda state, batch: step(state, batch, catalog)
-
-
-def make_evaluation(
-    graphdef: nnx.GraphDef,
-    arrays: CatalogArrays,
-    data: PlanningData,
-    spec: ModelSpec,
-    config: Phase1Config,
-    catalog: Catalog,
-) -> Callable[[TrainState], Mapping[str, float]]:
-    """Validation of a state: the loss's parts, node F1, link F1, accuracy and worker choice of plans decoded as they
-    will be, `score`, and what their confidences must be scaled by.
-
-    `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers of task
-    types that have several.
-    """
-
-    @jax.jit
-    def measure(params, batch: PlanningBatch, arrays: CatalogArrays) -> tuple[dict[str, jax.Array], DecodedPlans]:
-        model = merge_parameters(graphdef, {**params["trainable"], **params["frozen"]})
-        _, measurements = planning_loss(model, arrays, batch, config, None)
-        tokens, mask = batch.tokens, batch.mask
-        lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-        return measurements, decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding)
-
-    rows = config.batch_size
-    order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
-    batches = []
-    for start in range(0, len(order), rows):
-        indices = order[start : start + rows]
-        filled = np.array(indices + indices[-1:] * (rows - len(indices)))
-        weights = (np.arange(rows) < len(indices)).astype(np.float32)
-        padded = bucket_length(max(data.lengths[i] for i in indices), _BUCKET)
-        batches.append((indices, data.collate(filled, weights, padded)))
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        sums: dict[str, float] = {}
-        samples: list[PlanningSample] = []
-        plans: list[PredictedPlan] = []
-        confidences = _Confidences()
-        for indices, batch in batches:
-            measurements, decoded = jax.device_get(measure(state.params, batch, arrays))
-            for name, value in measurements.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
-            for row, i in enumerate(indices):
-                samples.append(data.samples[i])
-                success, cost, latency = data.preference_of(i)
-                preference = Preference(success=success, cost=cost, latency=latency)
-                plan = jax.tree.map(lambda x, row=row: x[row], decoded)
-                plans.append(_predicted(plan, catalog, spec, preference))
-                confidences.add(plan, plans[-1].task_types, data.samples[i].nodes)
-        scores = score_plans(samples, plans, catalog.choices)
-        metrics = {name: total / len(samples) for name, total in sums.items()}
-        means = {name: float(np.mean(getattr(scores, name))) for name in ("node_f1", "link_f1", "accuracy")}
-        metrics |= means
-        judged = [means["node_f1"], means["link_f1"]]
-        if scores.selection_accuracy is not None:
-            metrics["selection_accuracy"] = scores.selection_accuracy
-            judged.append(scores.selection_accuracy)
-        return metrics | confidences.calibration().to_metrics() | {"score": float(np.mean(judged))}
-
-    return evaluate
-
-
-@dataclasses.dataclass
-class _Confidences:
-    """What the decoder gave its tasks and plans, and whether they were right."""
-
-    of_tasks: list[tuple[float, bool]] = dataclasses.field(default_factory=list)
-    of_plans: list[tuple[float, bool]] = dataclasses.field(default_factory=list)
-
-    def add(self, plan: DecodedPlans, task_types: Sequence[str], gold: AbstractSet[str]) -> None:
-        """Take one plan (a row of DecodedPlans) in."""
-        self.of_tasks += [(float(plan.task_support[j]), t in gold) for j, t in enumerate(task_types)]
-        self.of_plans.append((float(plan.plan_support), frozenset(task_types) == gold))
-
-    def calibration(self) -> Calibration:
-        """The scaling of least cross-entropy."""
-        task, plan = (
-            fit_platt(*zip(*pairs, strict=True)) if pairs else None for pairs in (self.of_tasks, self.of_plans)
-        )
-        return Calibration(task or PlattScaling(), plan or PlattScaling())
-
-
-def _predicted(plan: DecodedPlans, catalog: Catalog, spec: ModelSpec, preference: Preference) -> PredictedPlan:
-    chosen = [int(t) for t in plan.chosen if t < len(catalog.task_types)]
-    n = len(chosen)
-    edges = drawn_edges(np.asarray(plan.edge_probabilities)[:n, :n], spec.planner.graph_generator.threshold)
-    task_types = tuple(catalog.task_types[t].id for t in chosen)
-    return PredictedPlan(
-        task_types=task_types,
-        dependencies=edges,
-        workers=tuple(
-            pick_worker(np.asarray(plan.worker_logp[j]), task_type, catalog, spec.planner, preference)
-            for j, task_type in enumerate(task_types)
-        ),
-        valid=True,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _ChosenEncoder:
-    """The pretrained encoder, or the sizes of one to train, with its tokenizer and a word on where it is from."""
-
-    encoder: PretrainedEncoder | TextEncoderConfig
-    tokenizer: Tokenizer
-    source: str
-
-
-def _choose_encoder(config: RunConfig, samples: TrainingSamples) -> _ChosenEncoder:
-    """What the configuration names, where it is found; else an encoder to train from scratch, with a warning."""
-    settings = config.planner.encoder
-    why = "trained from scratch"
-    if settings.weights != "none":
-        try:
-            pretrained = load_pretrained(settings.weights)
-        except EncoderNotFoundError as error:
-            if settings.weights not in KNOWN_ENCODERS:  # somebody's own folder or repository: a slip, most likely
-                raise
-            logger.warning("%s; an encoder is trained from scratch in its place", error)
-            why = f"trained from scratch, as {settings.weights} was not found"
-        else:
-            return _ChosenEncoder(pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})")
-    texts = [s.instruction for s in samples.train] + [t.text for t in samples.catalog.task_types]
-    tokenizer = train_tokenizer(texts, settings.vocab_size)
-    sizes = TextEncoderConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=settings.hidden_size,
-        num_layers=settings.num_layers,
-        num_heads=settings.num_heads,
-        intermediate_size=settings.intermediate_size,
-        max_positions=bucket_length(settings.max_tokens, _BUCKET),  # padding has positions too
-    )
-    return _ChosenEncoder(sizes, tokenizer, why)
 
 
 def _lay_out(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 
 @flax.struct.dataclass
@@ -13,10 +14,19 @@ class TrainState:
     """The state of a training run, a pytree that train steps take donated.
 
     `step` counts the steps that are done. `params` is {"trainable": …, "frozen": …}; only the first part has
-    optimizer moments.
+    optimizer moments. `skipped` counts the steps whose update was refused (it was not finite, or a gate said no).
+    `ema` is the moving average of `params["trainable"]`, or None where none is kept.
     """
 
     step: jax.Array  # int32[]
     params: Any
     opt_state: Any
     key: jax.Array
+    skipped: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros((), jnp.int32))  # int32[]
+    ema: Any = None
+
+    def averaged(self) -> Self:
+        """The state with the average in the parameters' place, as it is validated; itself where there is none."""
+        if self.ema is None:
+            return self
+        return self.replace(params={**self.params, "trainable": self.ema})  # type: ignore[attr-defined]

@@ -8,11 +8,17 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import filelock
 
-from orchestai_jax.checkpoint import CHECKPOINTS, CheckpointError, complete_steps, open_checkpoint
+from orchestai_jax.checkpoint import (
+    CHECKPOINTS,
+    CheckpointError,
+    CheckpointStore,
+    complete_steps,
+    open_checkpoint,
+)
 from orchestai_jax.config import (
     ConfigError,
     LanguageRunConfig,
@@ -47,6 +53,47 @@ def locked_workdir(workdir: str | pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class KeepSettings(Protocol):
+    """What a configuration says about the checkpoints that are kept."""
+
+    @property
+    def keep_checkpoints(self) -> int:
+        """Newest ones."""
+        ...
+
+    @property
+    def keep_best(self) -> int:
+        """Best ones."""
+        ...
+
+    @property
+    def keep_every_steps(self) -> int | None:
+        """Multiples of so many steps."""
+        ...
+
+    @property
+    def best_metric(self) -> str:
+        """What the best are best by."""
+        ...
+
+    @property
+    def best_mode(self) -> Literal["max", "min"]:
+        """Whether higher or lower is better."""
+        ...
+
+
+def open_store(workdir: str | pathlib.Path, settings: KeepSettings) -> CheckpointStore:
+    """The store of a run's checkpoints; to be closed by the caller."""
+    return CheckpointStore(
+        pathlib.Path(workdir) / CHECKPOINTS,
+        keep_last=settings.keep_checkpoints,
+        keep_best=settings.keep_best,
+        keep_every=settings.keep_every_steps,
+        best_metric=settings.best_metric,
+        best_mode=settings.best_mode,
+    )
 
 
 def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRunConfig, *, resume: bool) -> None:

@@ -107,19 +107,19 @@ def test_state_may_change_while_it_is_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "scores", "kept", "best", "asynchronous"),
+    ("mode", "scores", "kept", "best", "options"),
     [
-        ("max", [0.1, 0.9, 0.2, 0.9, 0.3], [2, 4, 5], 2, True),
-        ("min", [0.1, 0.9, 0.2, 0.3], [1, 3, 4], 1, False),
-        ("max", [None, 0.2, None, float("nan")], [2, 3, 4], 2, True),
-        ("max", [None, None, None], [2, 3], None, True),
-        ("max", [0.1, 0.2, 0.3], [2, 3], 3, True),
+        ("max", [0.1, 0.9, 0.2, 0.9, 0.3], [2, 4, 5], 2, {}),
+        ("min", [0.1, 0.9, 0.2, 0.3], [1, 3, 4], 1, {"asynchronous": False}),
+        ("max", [None, 0.2, None, float("nan")], [2, 3, 4], 2, {}),
+        ("max", [None, None, None], [2, 3], None, {}),
+        ("max", [0.1, 0.2, 0.3], [2, 3], 3, {}),
+        ("max", [0.8, 0.1, 0.9, 0.3, 0.2, 0.1], [1, 3, 5, 6], 3, {"keep_best": 2}),
+        ("max", [0.9, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], [1, 3, 6, 7], 1, {"keep_every": 3}),
     ],
 )
-def test_newest_and_best_are_kept(tmp_path, mode, scores, kept, best, asynchronous):
-    with CheckpointStore(
-        tmp_path, keep_last=2, best_metric="score", best_mode=mode, asynchronous=asynchronous
-    ) as store:
+def test_newest_and_best_are_kept(tmp_path, mode, scores, kept, best, options):
+    with CheckpointStore(tmp_path, keep_last=2, best_metric="score", best_mode=mode, **options) as store:
         for step, score in enumerate(scores, start=1):
             save(store, step, {"params": {"x": jnp.float32(step)}}, score)
             store.wait()
@@ -147,13 +147,14 @@ def test_best_is_kept_across_a_resumption(tmp_path):
 
 
 def files_of(checkpoint):
-    return sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name not in manifest._UNSEALED)
+    return sorted(p for p in checkpoint.rglob("*") if p.is_file())
 
 
 def test_any_damaged_file_is_named(workdir):
     checkpoint = workdir / "checkpoints" / "7"
     files = files_of(checkpoint)
     assert len(files) > 8
+    assert not list(checkpoint.rglob("commit_success.txt"))
     for path in files:
         before = path.read_bytes()
         for damaged in (before[:-1], bytes([before[0] ^ 1]) + before[1:]):
@@ -163,13 +164,21 @@ def test_any_damaged_file_is_named(workdir):
             assert str(path) in str(caught.value)
             assert "damaged" in str(caught.value)
         path.unlink()
-        with pytest.raises(CheckpointError, match="missing"):
+        with pytest.raises(CheckpointError, match=r"missing|it is not complete"):
             open_checkpoint(checkpoint)
         path.write_bytes(before)
     same(open_checkpoint(checkpoint).restore(), make_state(7)["params"])
 
 
 def test_damage_is_found_when_resuming_too(workdir):
+    manifest_file = workdir / "checkpoints" / "7" / "manifest.json"
+    text = manifest_file.read_text()
+    for damaged in (text.replace('"format_version": 2', '"format_version": 1'), text.replace("+00:00", "+01:00")):
+        assert damaged != text
+        manifest_file.write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"manifest\.json: its own checksum differs"):
+            open_checkpoint(workdir)
+    manifest_file.write_text(text)
     path = next(p for p in files_of(workdir / "checkpoints" / "7") if p.stat().st_size > 200 and "state" in str(p))
     path.write_bytes(path.read_bytes()[:-5] + b"12345")
     with CheckpointStore(workdir / "checkpoints") as store, pytest.raises(CheckpointError, match=path.name):
@@ -203,7 +212,7 @@ def rewrite(checkpoint, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format_version": 99}, ["99", "this release reads 1", "upgrade"]),
+        ({"format_version": 99}, ["99", "this release reads 1 to 2", "upgrade"]),
         ({"format_version": 0}, ["format version 0", "train again"]),
         ({"format_version": None}, ["format version None"]),
         ({"format": "other"}, ["not a manifest of orchestai-checkpoint"]),
@@ -220,7 +229,7 @@ def test_other_versions_are_refused(workdir, changes, words):
 
 def test_manifest_says_what_wrote_it(workdir):
     found = json.loads((workdir / "checkpoints" / "7" / "manifest.json").read_text())
-    assert found["format_version"] == 1
+    assert found["format_version"] == 2
     assert found["step"] == 7
     assert found["libraries"]["jax"] == jax.__version__
     assert set(found["libraries"]) >= {"orchestai-jax", "flax", "orbax-checkpoint"}
@@ -328,6 +337,9 @@ def test_what_cannot_be_saved(tmp_path, change, word):
 def test_wrong_settings(tmp_path):
     with pytest.raises(CheckpointError, match="keep_last is 0"):
         CheckpointStore(tmp_path, keep_last=0)
+    for name in ("keep_best", "keep_every"):
+        with pytest.raises(CheckpointError, match=f"{name} is 0"):
+            CheckpointStore(tmp_path, **{name: 0})
     with pytest.raises(CheckpointError, match="best_mode"):
         CheckpointStore(tmp_path, best_mode="most")  # type: ignore[arg-type]
     (tmp_path / "file").write_text("x")

@@ -197,11 +197,22 @@ def test_validation_predicts_every_token_once():
 
 
 def test_schedules_in_one_and_two_phases():
-    cosine = PretrainingConfig(num_steps=100, evaluate_every_steps=10, warmup_steps=10, learning_rate=1.0)
-    rate = pretraining_learning_rate(cosine)
-    assert [round(float(rate(step)), 4) for step in (0, 9, 10, 55, 100)] == [0.1, 1.0, 1.0, 0.5, 1e-4]
-    assert float(pretraining_weight_decay(cosine)(99)) == np.float32(0.1)
-    two = cosine.model_copy(
+    base = PretrainingConfig(num_steps=101, evaluate_every_steps=101, warmup_steps=10, learning_rate=1.0)
+    for schedule, share in {
+        "cosine": lambda x: (1 + np.cos(np.pi * x)) / 2,
+        "linear": lambda x: 1 - x,
+        "stable_decay": lambda x: min(1, (1 - x) / 0.2),
+        "constant": lambda x: 1,
+    }.items():
+        rate = pretraining_learning_rate(base.model_copy(update={"schedule": schedule}))
+        for step in (0, 5, 9, 10):  # a first step that counts, the peak at the joint and not before it
+            np.testing.assert_allclose(rate(step), (step + 1) / 11, rtol=1e-6)
+        for step in (11, 55, 82, 83, 99, 100):
+            np.testing.assert_allclose(rate(step), 1e-4 + (1 - 1e-4) * share((step - 10) / 90), rtol=2e-3)
+        assert rate(10) == 1
+        assert rate(100) == rate(500) == np.float32(1 if schedule == "constant" else 1e-4)
+    assert float(pretraining_weight_decay(base)(99)) == np.float32(0.1)
+    two = base.model_copy(
         update={"schedule": "two_phase", "second_phase_learning_rate": 0.3, "final_learning_rate": 0.0}
     )
     rate, decay = pretraining_learning_rate(two), pretraining_weight_decay(two)
@@ -209,6 +220,8 @@ def test_schedules_in_one_and_two_phases():
     assert [round(float(decay(step)), 4) for step in (0, 49, 50)] == [0.1, 0.1, 0.0]
     traced = jax.jit(lambda step: (rate(step), decay(step)))(jnp.int32(50))
     assert [round(float(value), 4) for value in traced] == [0.3, 0.0]
+    halved = pretraining_learning_rate(base.model_copy(update={"accumulate_steps": 2}))
+    assert [float(halved(update)) for update in (5, 49)] == [1, np.float32(1e-4)]  # 50 updates, 5 of warm-up
 
 
 @pytest.mark.parametrize("field", ["weight_decay", "beta2", "gradient_clip", "learning_rate"])

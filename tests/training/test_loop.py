@@ -205,7 +205,7 @@ def test_measurements_are_read_one_step_late(tmp_path):
 
 def test_not_finite_is_named_and_never_saved(tmp_path):
     with pytest.raises(TrainingDivergedError) as caught:
-        run(tmp_path, bad_from=5)
+        run(tmp_path, bad=lambda step: step >= 5)
     message = str(caught.value)
     assert message.startswith("step 5: loss is nan; the last good checkpoint is step 4")
     assert complete_steps(tmp_path / "checkpoints") == [3, 4]
@@ -213,7 +213,7 @@ def test_not_finite_is_named_and_never_saved(tmp_path):
         np.isfinite(np.asarray(x)).all() for x in open_checkpoint(tmp_path).restore()["trainable"]["head"].values()
     )
     with pytest.raises(TrainingDivergedError, match="step 1: loss is nan; no checkpoint was saved before"):
-        run(tmp_path / "other", bad_from=1)
+        run(tmp_path / "other", bad=lambda step: step >= 1)
 
 
 def scripted(*scores):

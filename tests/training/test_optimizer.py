@@ -88,7 +88,7 @@ def test_equals_adamw_in_float64():
         state, moved = update(jnp.float32(t), state, moved)
 
     def rate(peak):
-        return lambda step: peak * (step / 2 if step < 2 else 1 - (step - 2) / 8)
+        return lambda step: peak * (step / 2 if step < 2 else 1 - (step - 2) / 7)
 
     order = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     rates = [rate(0.03 if "encoder" in name else 0.1) for name in order]

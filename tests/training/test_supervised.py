@@ -10,7 +10,8 @@ from orchestai_jax.config import parse_config
 from orchestai_jax.data import PlanningSample, save_samples
 from orchestai_jax.training.monitoring import SilentMonitor
 from orchestai_jax.training.planning_data import in_topological_order, step_clause
-from orchestai_jax.training.supervised import load_training_samples, train_planner
+from orchestai_jax.training.supervised import train_planner
+from orchestai_jax.training.training_samples import load_training_samples
 from orchestai_jax.workflow import RunRecord, Task, TaskRun, Workflow, append_record
 
 

@@ -8,12 +8,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from orchestai_jax.checkpoint import CheckpointStore
 from orchestai_jax.config import Phase1Config
 from orchestai_jax.data import epoch_batches
-from orchestai_jax.training import TrainState, build_optimizer, learning_rates, run_loop
+from orchestai_jax.training import TrainState, apply_gradients, build_optimizer, learning_rates, run_loop
 from orchestai_jax.training.optimizer import PLANNER_GROUP
 
 CONFIG = Phase1Config(
@@ -46,7 +45,7 @@ def forward(params, x, key=None):
     return hidden @ params["trainable"]["head"]["kernel"] + params["trainable"]["head"]["bias"]
 
 
-def make_state(optimizer):
+def make_state(optimizer, ema=False):
     rng = np.random.default_rng(1)
     params = {
         "trainable": {
@@ -56,11 +55,15 @@ def make_state(optimizer):
         "frozen": {"projection": jnp.eye(6)},
     }
     return TrainState(
-        step=jnp.int32(0), params=params, opt_state=optimizer.init(params["trainable"]), key=jax.random.key(7)
+        step=jnp.int32(0),
+        params=params,
+        opt_state=optimizer.init(params["trainable"]),
+        key=jax.random.key(7),
+        ema=jax.tree.map(jnp.copy, params["trainable"]) if ema else None,
     )
 
 
-def make_train_step(optimizer, bad_from=None):
+def make_train_step(optimizer, bad=lambda step: False, accept=None, ema_decay=None):
     def loss_of(trainable, frozen, batch, key):
         predicted = forward({"trainable": trainable, "frozen": frozen}, batch["x"], key)
         return jnp.sum(batch["weights"] * (predicted - batch["y"]) ** 2) / jnp.sum(batch["weights"])
@@ -68,12 +71,8 @@ def make_train_step(optimizer, bad_from=None):
     def step(state, batch):
         key, dropout = jax.random.split(state.key)
         loss, gradients = jax.value_and_grad(loss_of)(state.params["trainable"], state.params["frozen"], batch, dropout)
-        if bad_from is not None:
-            loss = jnp.where(state.step + 1 >= bad_from, jnp.nan, loss)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params["trainable"])
-        params = {**state.params, "trainable": optax.apply_updates(state.params["trainable"], updates)}
-        next_state = TrainState(step=state.step + 1, params=params, opt_state=opt_state, key=key)
-        return next_state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        loss, gradients = jax.tree.map(lambda x: jnp.where(bad(state.step + 1), jnp.nan, x), (loss, gradients))
+        return apply_gradients(state, gradients, {"loss": loss}, optimizer, key=key, ema_decay=ema_decay, accept=accept)
 
     return jax.jit(step, donate_argnums=0)
 
@@ -86,28 +85,38 @@ def run(
     evaluate=None,
     before_step=None,
     monitor=None,
-    bad_from=None,
+    bad=lambda step: False,
     samples=SAMPLES,
+    accept=None,
+    hooks=(),
+    starts_with_average=None,
 ):
     batches, x, y = make_batches(samples)
     optimizer = build_optimizer(config, config.num_epochs * batches.steps_per_epoch)
-    jitted = make_train_step(optimizer, bad_from)
+    jitted = make_train_step(optimizer, bad, accept, config.ema_decay)
+
+    starts_with_average = config.ema_decay is not None if starts_with_average is None else starts_with_average
 
     def train_step(state, batch):
         if before_step is not None:
             before_step(int(state.step) + 1)
         result = jitted(state, batch)
-        assert jitted._cache_size() == 1  # the second step compiles nothing, nor does the first after a resumption
+        assert (
+            jitted._cache_size() == 1 or hooks
+        )  # the second step compiles nothing, nor does the first after a resumption
         return result
 
     def validate(state):
         return {"score": -float(jnp.mean((forward(state.params, x) - y) ** 2))}
 
     with CheckpointStore(
-        pathlib.Path(workdir) / "checkpoints", keep_last=config.keep_checkpoints, best_metric="score"
+        pathlib.Path(workdir) / "checkpoints",
+        keep_last=config.keep_checkpoints,
+        best_metric=config.best_metric,
+        best_mode=config.best_mode,
     ) as store:
         return run_loop(
-            state=make_state(optimizer),
+            state=make_state(optimizer, starts_with_average),
             train_step=train_step,
             batches=batches,
             evaluate=evaluate or validate,
@@ -120,6 +129,7 @@ def run(
             metadata={"toy": True},
             assets={"notes.txt": "toy"},
             monitor=monitor,
+            hooks=hooks,
         )
 
 
