@@ -7,10 +7,10 @@ import dataclasses
 import heapq
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestai_jax.execution.gates import Gate, Gates, worker_limits
+from orchestai_jax.execution.gates import NO_LIMIT, Gate, Gates, worker_limits
 from orchestai_jax.execution.policies import RunPolicies, WorkerPolicy
 from orchestai_jax.execution.values import BadValueError, check_value
 from orchestai_jax.workers import Output, Worker, WorkerContext, WorkerError
@@ -19,14 +19,12 @@ from orchestai_jax.workflow import (
     Attempt,
     Catalog,
     Port,
-    Reference,
     Task,
     TaskRun,
     TaskType,
     Value,
     WorkerSpec,
     Workflow,
-    predecessors,
 )
 from orchestai_jax.workflow.record import TaskStatus
 
@@ -74,15 +72,20 @@ class Doors:
     ) -> None:
         self._catalog, self._workers, self._policies = catalog, workers, policies
         self._gates = Gates() if gates is None else gates
-        self._doors: dict[tuple[str, str | None], Door] = {}
+        self._doors: dict[str | tuple[str, str], Door] = {}
 
     def door(self, worker_id: str, task_id: str) -> Door:
         """The door of a worker for a task."""
-        key = (worker_id, task_id if task_id in self._policies.tasks else None)
+        key = (worker_id, task_id) if task_id in self._policies.tasks else worker_id
         door = self._doors.get(key)
         if door is None:
             door = self._doors[key] = self._make(worker_id, task_id)
         return door
+
+    @property
+    def limited(self) -> bool:
+        """Whether one of the doors lets only so many in at once."""
+        return any(door.gate.free < NO_LIMIT for door in self._doors.values())
 
     def _make(self, worker_id: str, task_id: str) -> Door:
         if worker_id not in self._workers:  # of a resumed run's finished task, which nobody is asked for any more
@@ -182,6 +185,8 @@ class Node:
                 is not of the wanted type.
         """
         values = dict(self.literals)
+        if not self.references:
+            return values
         for name, producer, output, port in self.references:
             assert producer.output is not None
             given = producer.output.values
@@ -195,50 +200,62 @@ class Node:
             values[name] = given[output]
         return values
 
+    def forget_values(self) -> None:
+        """Its arguments are needed no more."""
+        self.values = _NOTHING
+
+    def take_in(self, run: TaskRun) -> None:
+        """Of a resumption: it was finished before."""
+        self.status, self.launched, self.begun, self.run = run.status, True, True, run
+        self.output = Output(run.outputs, run.cost, run.tokens)
+
+    def ending(self) -> dict[str, Any]:
+        """How it ended, as the fields of a TaskRun; it has ended."""
+        if self.run is not None:
+            return vars(self.run)
+        output = self.output
+        cost, tokens, outputs = (0.0, 0, {}) if output is None else (output.cost, output.tokens, output.values)
+        attempts: tuple[Attempt, ...] = ()
+        if self.earlier or self.attempts:
+            attempts = (*self.earlier, *self.attempts)
+            cost += sum(a.cost for a in attempts if a.error is not None)
+            tokens += sum(a.tokens for a in attempts if a.error is not None)
+        fields = {
+            "task": self.task.id,
+            "task_type": self.task.task_type,
+            "worker": self.door.worker_id if self.begun else self.task.worker,
+            "status": self.status,
+            "started_s": self.started_s,
+            "duration_s": self.duration_s,
+            "cost": cost,
+            "tokens": tokens,
+            "quality": None,
+            "error": self.error,
+            "outputs": outputs,
+            "attempts": attempts,
+        }
+        self.run = _trusted_run(fields)
+        return fields
+
     def task_run(self) -> TaskRun:
         """How it ended; it has."""
         if self.run is None:
-            output, attempts = self.output, (*self.earlier, *self.attempts)
-            cost, tokens = (0.0, 0) if output is None else (output.cost, output.tokens)
-            if attempts:
-                cost += sum(a.cost for a in attempts if a.error is not None)
-                tokens += sum(a.tokens for a in attempts if a.error is not None)
-            self.run = _trusted_run(
-                {
-                    "task": self.task.id,
-                    "task_type": self.task.task_type,
-                    "worker": self.door.worker_id if self.begun else self.task.worker,
-                    "status": self.status,
-                    "started_s": self.started_s,
-                    "duration_s": self.duration_s,
-                    "cost": cost,
-                    "tokens": tokens,
-                    "quality": None,
-                    "error": self.error,
-                    "outputs": {} if output is None else output.values,
-                    "attempts": attempts,
-                }
-            )
+            self.ending()
+        assert self.run is not None
         return self.run
 
 
 def make_nodes(workflow: Workflow, catalog: Catalog, doors: Doors) -> list[Node]:
     """The nodes of a valid workflow, in its order."""
+    task_types = {t.id: t for t in catalog.task_types}
     nodes: dict[str, Node] = {}
     for index, task in enumerate(workflow.tasks):
-        door = doors.door(str(task.worker), task.id)
-        nodes[task.id] = Node(index, task, catalog.task_type(task.task_type), door)
+        nodes[task.id] = Node(index, task, task_types[task.task_type], doors.door(str(task.worker), task.id))
+    unproven = _Unproven()
     for node in nodes.values():
-        arguments = node.task.arguments
-        if arguments:
-            node.literals = {name: a.value for name, a in arguments.items() if isinstance(a, Value)} or _NOTHING
-            if len(node.literals) < len(arguments):
-                node.references = [
-                    (name, nodes[a.task], a.output, _unproven(node, name, nodes[a.task], a))
-                    for name, a in arguments.items()
-                    if isinstance(a, Reference)
-                ]
-        before = predecessors(node.task)
+        if node.task.arguments:
+            _take_arguments(node, nodes, unproven)
+        before = node.task.depends_on  # whatever the arguments refer to is among them: the workflow is valid
         node.waits_for = len(before)
         for producer_id in before:
             producer = nodes[producer_id]
@@ -249,34 +266,61 @@ def make_nodes(workflow: Workflow, catalog: Catalog, doors: Doors) -> list[Node]
     return list(nodes.values())
 
 
-def _unproven(node: Node, name: str, producer: Node, reference: Reference) -> Port | None:
-    """The input whose type only the value itself can show to fit, because the output is declared as `any`."""
-    output = next((p for p in producer.task_type.outputs if p.name == reference.output), None)
-    if output is None or output.type != ANY:
-        return None
-    return next((p for p in node.task_type.inputs if p.name == name and p.type != ANY), None)
+def _take_arguments(node: Node, nodes: Mapping[str, Node], unproven: _Unproven) -> None:
+    literals, references = {}, []
+    for name, argument in node.task.arguments.items():
+        if isinstance(argument, Value):
+            literals[name] = argument.value
+        else:
+            producer = nodes[argument.task]
+            port = unproven.port(producer.task_type, argument.output, node.task_type, name)
+            references.append((name, producer, argument.output, port))
+    if literals:
+        node.literals = literals
+    if references:
+        node.references = references
+
+
+class _Unproven:
+    """Knows the inputs whose types only values can show to fit, because the outputs are declared as `any`."""
+
+    def __init__(self) -> None:
+        self._ports: dict[tuple[str, str, str, str], Port | None] = {}
+
+    def port(self, producer: TaskType, output: str, consumer: TaskType, argument: str) -> Port | None:
+        """The input to check a value against; None where that is proven."""
+        key = (producer.id, output, consumer.id, argument)
+        if key not in self._ports:
+            given = next((p for p in producer.outputs if p.name == output), None)
+            open_ = given is not None and given.type == ANY
+            wanted = (p for p in consumer.inputs if p.name == argument and p.type != ANY)
+            self._ports[key] = next(wanted, None) if open_ else None
+        return self._ports[key]
 
 
 def rank(nodes: Sequence[Node]) -> None:
     """Put first what has the longest way to the end before it: by expected times, or by tasks where none are known."""
     known = [node.door.latency for node in nodes if node.door.latency > 0]
     typical = sum(known) / len(known) if known else 1.0
-    left = [len(node.dependents) for node in nodes]
-    producers: list[list[Node]] = [[] for _ in nodes]
+    for node in _dependents_first(nodes):
+        way = min([dependent.rank for dependent in node.dependents]) if node.dependents else 0.0
+        node.rank = way - (node.door.latency or typical)
+
+
+def _dependents_first(nodes: Sequence[Node]) -> Iterable[Node]:
+    if all(dependent.index > node.index for node in nodes for dependent in node.dependents):
+        return reversed(nodes)
+    before = [0] * len(nodes)
     for node in nodes:
         for dependent in node.dependents:
-            producers[dependent.index].append(node)
-    longest = [0.0] * len(nodes)
-    todo = [node for node in nodes if not left[node.index]]
-    while todo:
-        node = todo.pop()
-        length = longest[node.index] + (node.door.latency or typical)
-        node.rank = -length
-        for producer in producers[node.index]:
-            longest[producer.index] = max(longest[producer.index], length)
-            left[producer.index] -= 1
-            if not left[producer.index]:
-                todo.append(producer)
+            before[dependent.index] += 1
+    order = [node for node in nodes if not before[node.index]]
+    for node in order:  # grows meanwhile
+        for dependent in node.dependents:
+            before[dependent.index] -= 1
+            if not before[dependent.index]:
+                order.append(dependent)
+    return reversed(order)
 
 
 class ReadyQueue:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from orchestai_jax.config import Preference
+from orchestai_jax.execution._collector import rare_collections
 from orchestai_jax.execution._run import Run
 from orchestai_jax.execution.events import Event
 from orchestai_jax.execution.gates import Gates
@@ -102,11 +103,12 @@ async def execute(
         gates=gates,
         fsync=fsync,
     )
-    _check(order)
-    run = Run(order, on_event=on_event, tracer=tracer)
-    if isinstance(journal, str | os.PathLike):
-        journal = FileJournal.create(journal, order.header())
-    return await _carry_out(order, run, journal, records=records, tracer=tracer)
+    with rare_collections():
+        _check(order)
+        run = Run(order, on_event=on_event, tracer=tracer)
+        if isinstance(journal, str | os.PathLike):
+            journal = FileJournal.create(journal, order.header())
+        return await _carry_out(order, run, journal, records=records, tracer=tracer)
 
 
 async def resume(
@@ -157,7 +159,8 @@ async def resume(
     except BaseException:
         file.close()
         raise
-    return await _carry_out(order, run, file, records=records, tracer=tracer)
+    with rare_collections():
+        return await _carry_out(order, run, file, records=records, tracer=tracer)
 
 
 def new_run_id(at: datetime.datetime | None = None) -> str:

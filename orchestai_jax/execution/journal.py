@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import msgspec
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -151,7 +152,9 @@ class FileJournal:
             _lock(descriptor, path)  # whoever begins a run of this id at the same time is refused
             if path.exists():
                 raise JournalError(f"{path}: there is a run of that id already; resume it, or give another id")
-            os.ftruncate(descriptor, 0)
+            if os.fstat(descriptor).st_size:  # left by a start that was killed
+                # Never without need: ext4 writes a file that was truncated back to the disk when it is closed.
+                os.ftruncate(descriptor, 0)
             journal._write(b'{"begin":' + header.model_dump_json().encode("utf-8", "surrogatepass") + b"}\n")
             begun.rename(path)
             journal.path = path
@@ -182,7 +185,8 @@ class FileJournal:
         try:
             _lock(descriptor, path)
             state, whole = _read(path)
-            os.ftruncate(descriptor, whole)
+            if os.fstat(descriptor).st_size > whole:
+                os.ftruncate(descriptor, whole)
             journal._fsync = state.header.fsync
         except BaseException:
             journal.close()
@@ -270,8 +274,18 @@ def sync_folder(folder: pathlib.Path) -> None:
         os.close(descriptor)
 
 
+_EXACT = frozenset({str, int, bool, type(None)})
+_encode_fast = msgspec.json.Encoder().encode
+
+
 def encode(entry: Mapping[str, Any]) -> bytes:
     """An entry as a line. NaN and infinities stay what they are, so that a resumed run sees what the first one saw."""
+    ended = entry.get("ended")
+    if ended is not None and not ended["attempts"] and _EXACT.issuperset(map(type, ended["outputs"].values())):
+        try:
+            return _encode_fast(entry) + b"\n"
+        except (TypeError, ValueError, OverflowError):  # what it cannot write the others can
+            pass
     try:
         return pydantic_core.to_json(entry, inf_nan_mode="constants") + b"\n"
     except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):  # a lone surrogate has no UTF-8

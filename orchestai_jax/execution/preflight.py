@@ -78,6 +78,7 @@ class _Able:
         self.workers = workers
         self._faults: dict[str, str | None] = {}
         self._by_task_type: dict[str, set[str]] = {}
+        self._sure: set[tuple[str, str]] = set()
         for name, worker in workers.items():
             for task_type in worker.spec.task_types:
                 self._by_task_type.setdefault(task_type, set()).add(name)
@@ -85,8 +86,10 @@ class _Able:
     def surely(self, task: Task) -> bool:
         """Whether the task's worker can do it and no argument is written out: most tasks of a large workflow."""
         worker = task.worker
-        if worker is None or worker not in self.to_do(task.task_type) or self.fault(worker):
-            return False
+        if (worker, task.task_type) not in self._sure:
+            if worker is None or worker not in self.to_do(task.task_type) or self.fault(worker):
+                return False
+            self._sure.add((worker, task.task_type))
         return Value not in map(type, task.arguments.values())
 
     def fault(self, worker_id: str) -> str | None:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
+import msgspec
+
 from orchestai_jax.workers import Output, Worker, WorkerContext, WorkerError, fault_of
 from orchestai_jax.workflow import TaskType, WorkerSpec
 
@@ -49,7 +51,7 @@ class ProcessWorker:
         Raises:
             WorkerError: the worker's own, or its process died.
         """
-        silent = dataclasses.replace(context, on_chunk=None)
+        silent = msgspec.structs.replace(context, on_chunk=None)
         return await self.pool.call(self.worker, task_type, dict(arguments), silent)
 
 

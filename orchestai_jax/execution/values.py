@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -31,18 +30,18 @@ def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Out
     """
     if not isinstance(output, Output):
         raise BadValueError(f"the worker returned {type(output).__name__} in place of an Output")
-    if type(output.values) is not dict and not isinstance(output.values, Mapping):
-        raise BadValueError(f"the worker returned {type(output.values).__name__} in place of a mapping of outputs")
-    if not _is_cost(output.cost):
+    values = output.values
+    if type(values) is not dict and not isinstance(values, Mapping):
+        raise BadValueError(f"the worker returned {type(values).__name__} in place of a mapping of outputs")
+    if not (type(output.cost) is float and 0.0 <= output.cost < math.inf) and not _is_cost(output.cost):
         raise BadValueError(f"the worker says that it cost {output.cost}; a cost is dollars, 0 or more")
     if isinstance(output.tokens, bool) or not isinstance(output.tokens, int) or output.tokens < 0:
         raise BadValueError(
             f"the worker says that it used {output.tokens!r} tokens; a whole number, 0 or more, is wanted"
         )
-    values = output.values
     if type(values) is not dict or not _SCALARS.issuperset(map(type, values.values())):
         values = {name: value if type(value) in _SCALARS else _as_json(name, value) for name, value in values.items()}
-        output = dataclasses.replace(output, values=values)
+        output = Output(values, output.cost, output.tokens)
     for port in task_type.outputs:
         if port.name in values:
             if port.type != "any":

@@ -58,30 +58,32 @@ def validate_workflow(workflow: Workflow, catalog: Catalog, *, require_arguments
     arguments open. Time is linear in tasks, edges and arguments. Of cycles that share a task one is named.
     """
     faults: list[Fault] = []
-    first: dict[str, Task] = {}
-    in_order = True  # every task after all that it needs: then there is no cycle to look for
-    graph: dict[str, tuple[str, ...]] = {}
+    tasks: dict[str, Task] = {}
     for task in workflow.tasks:
-        if task.id in first:
+        if task.id in tasks:
             faults.append(Fault("duplicate_task", f"two tasks have the id {task.id!r}; ids must be unique", task.id))
-            continue
-        before = predecessors(task)
-        in_order = in_order and all(producer in graph for producer in before)
-        first[task.id] = task
-        graph[task.id] = before
-    outputs = _Outputs(first, catalog)
-    fitting: set[tuple[str | None, str]] = set()  # pairs of worker and task type that were looked at and are right
+        else:
+            tasks[task.id] = task
+    outputs = _Outputs(tasks, catalog)
+    right = _Right(outputs, require_arguments)
+    in_order = True  # every task after all that it needs: then there is no cycle to look for
+    seen: set[str] = set()
     for task in workflow.tasks:
-        faults += _dependency_faults(task, first)
-        if task.alternatives or (task.worker, task.task_type) not in fitting:
-            found = list(_worker_faults(task, catalog))
-            faults += found
-            if not found and not task.alternatives:
-                fitting.add((task.worker, task.task_type))
-        faults += _argument_faults(task, outputs, require_arguments)
+        if not right.surely(task, seen):
+            found = [
+                *_dependency_faults(task, tasks),
+                *_worker_faults(task, catalog),
+                *_argument_faults(task, outputs, require_arguments),
+            ]
+            in_order = in_order and seen.issuperset(predecessors(task))
+            if found:
+                faults += found
+            else:
+                right.learn(task)
+        seen.add(task.id)
     if not in_order:
-        known = {t: tuple(p for p in before if p in first and p != t) for t, before in graph.items()}
-        faults += [Fault("cycle", cycle_message(cycle), cycle[0]) for cycle in find_cycles(known)]
+        graph = {t: tuple(p for p in predecessors(task) if p in tasks and p != t) for t, task in tasks.items()}
+        faults += [Fault("cycle", cycle_message(cycle), cycle[0]) for cycle in find_cycles(graph)]
     return faults
 
 
@@ -103,8 +105,6 @@ class _Outputs:
         self._ports: dict[str, dict[str, Port]] = {}
         self._slots: dict[str, dict[str, Port | Parameter]] = {}
         self._required: dict[str, frozenset[str]] = {}
-        self.fitting: set[tuple[str, str, str, str]] = set()
-        """(producer's type, output, consumer's type, argument) of references that were looked at and are right."""
 
     def task_type(self, task: Task) -> TaskType | None:
         name = task.task_type
@@ -131,6 +131,48 @@ class _Outputs:
             slots = self.slots(task_type)
             names = self._required[task_type.id] = frozenset(n for n, slot in slots.items() if slot.must_be_given)
         return names
+
+
+class _Right:
+    """Knows tasks that are right because others like them were looked at: most tasks of a large workflow."""
+
+    def __init__(self, outputs: _Outputs, require_arguments: bool):
+        self._outputs, self._require_arguments = outputs, require_arguments
+        self._required: dict[tuple[str, str | None], frozenset[str]] = {}
+        """(Task type, worker) that fit, with the arguments that must be given."""
+        self._references: set[tuple[str, str, str, str]] = set()
+        """(Task type of the producer, its output, task type of the consumer, its argument) that fit."""
+
+    def surely(self, task: Task, earlier: set[str]) -> bool:
+        """Whether the task is right, and depends on earlier tasks alone; False where that must be looked at."""
+        required = self._required.get((task.task_type, task.worker))
+        if required is None or task.alternatives:
+            return False
+        before, arguments = task.depends_on, task.arguments
+        if before and (not earlier.issuperset(before) or (len(before) > 1 and len(set(before)) < len(before))):
+            return False
+        if not required <= arguments.keys():
+            return False
+        for name, argument in arguments.items():
+            if type(argument) is not Reference or argument.task not in before:
+                return False
+            produced_by = self._outputs.tasks[argument.task].task_type
+            if (produced_by, argument.output, task.task_type, name) not in self._references:
+                return False
+        return task.id not in earlier
+
+    def learn(self, task: Task) -> None:
+        """A task was looked at and has no fault."""
+        task_type = self._outputs.task_type(task)
+        if task_type is None:
+            return
+        required = self._outputs.required(task_type) if self._require_arguments else frozenset[str]()
+        if not task.alternatives:
+            self._required[task.task_type, task.worker] = required
+        for name, argument in task.arguments.items():
+            if isinstance(argument, Reference):
+                produced_by = self._outputs.tasks[argument.task].task_type
+                self._references.add((produced_by, argument.output, task.task_type, name))
 
 
 def _dependency_faults(task: Task, tasks: Collection[str]) -> Iterator[Fault]:
@@ -172,23 +214,13 @@ def _argument_faults(task: Task, outputs: _Outputs, require_arguments: bool) -> 
                     message = f"task {task.id!r} ({task_type.id}): {kind} {slot.name!r} is required and not given"
                     yield Fault("missing_argument", message, task.id)
     for name, argument in task.arguments.items():
-        known = None
-        if isinstance(argument, Reference):
-            producer = outputs.tasks.get(argument.task)
-            if producer is not None and producer is not task and argument.task in task.depends_on:
-                known = (producer.task_type, argument.output, task.task_type, name)
-                if known in outputs.fitting:
-                    continue
         where = f"task {task.id!r}: argument {name!r}"
         slot = slots.get(name)
         if slot is None and task_type is not None:
             takes = ", ".join(map(repr, slots)) or "it takes none"
             yield Fault("bad_argument", f"{where} is unknown to {task_type.id!r}; known: {takes}", task.id)
         if isinstance(argument, Reference):
-            found = list(_reference_faults(task, where, argument, slot, outputs))
-            yield from found
-            if known is not None and not found and slot is not None:
-                outputs.fitting.add(known)
+            yield from _reference_faults(task, where, argument, slot, outputs)
         elif slot is not None:
             wrong = _wrong_literal(slot, argument)
             if wrong:
