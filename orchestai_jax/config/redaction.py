@@ -3,6 +3,7 @@
 Those are the variables whose names look like secrets, and those that a catalog names as keys, whatever they are called.
 """
 
+import functools
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ _SETTING = re.compile(r"(PATH|HOME|USER|LOGNAME|SHELL|TERM|PWD|TMPDIR|TZ|LANG|LA
 _REGISTERED: set[str] = set()
 
 
+@functools.lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
     """Whether an environment variable's name says that its value is a secret (`HF_TOKEN`, `OPENAI_API_KEY`, …)."""
     return _SECRET_NAME.search(name) is not None
@@ -37,13 +39,8 @@ def secret_values(env: Mapping[str, str] | None = None) -> list[str]:
     Values under 4 characters, flags and small numbers (`MAX_TOKENS=512`) are left out: masking them would only garble.
     """
     env = os.environ if env is None else env
-    values = {
-        value.strip()
-        for name, value in env.items()
-        if (name in _REGISTERED or looks_secret(name))
-        and len(value.strip()) >= _SHORTEST
-        and not _HARMLESS.fullmatch(value.strip())
-    }
+    values = {env.get(name, "").strip() for name in env if looks_secret(name) or name in _REGISTERED}
+    values = {value for value in values if len(value) >= _SHORTEST and not _HARMLESS.fullmatch(value)}
     return sorted(values, key=lambda value: (-len(value), value))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import heapq
 import pathlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,8 @@ from orchestai_jax.workflow import (
 )
 from orchestai_jax.workflow.record import TaskStatus
 
-_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+"""No arguments."""
 _FIELDS = set(TaskRun.model_fields)
 
 
@@ -155,10 +155,10 @@ class Node:
         self.waits_for = 0
         # Most tasks have none or one of these: what is not made need not be looked at by the garbage collector.
         self.dependents: Sequence[Node] = ()
-        self.literals: Mapping[str, Any] = _NOTHING
+        self.literals: Mapping[str, Any] = NOTHING
         self.references: Sequence[tuple[str, Node, str, Port | None]] = ()
         """Argument, producer, output, and the port to check the value against where that can only be done now."""
-        self.values: Mapping[str, Any] = _NOTHING
+        self.values: Mapping[str, Any] = NOTHING
         """Its arguments, while it runs."""
         self.launched = self.begun = self.holds = False
         """Whether its turn has come; whether its work has begun; whether it holds its worker's place and the run's."""
@@ -199,10 +199,6 @@ class Node:
                 check_value(port, given[output], root, f"task {producer.task.id}'s output {output!r} for the argument")
             values[name] = given[output]
         return values
-
-    def forget_values(self) -> None:
-        """Its arguments are needed no more."""
-        self.values = _NOTHING
 
     def take_in(self, run: TaskRun) -> None:
         """Of a resumption: it was finished before."""
@@ -321,21 +317,3 @@ def _dependents_first(nodes: Sequence[Node]) -> Iterable[Node]:
             if not before[dependent.index]:
                 order.append(dependent)
     return reversed(order)
-
-
-class ReadyQueue:
-    """Tasks that could start, the most urgent first, then in the workflow's order."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Node]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-    def push(self, node: Node) -> None:
-        """Add a task."""
-        heapq.heappush(self._heap, (node.rank, node.index, node))
-
-    def pop(self) -> Node:
-        """Take the most urgent."""
-        return heapq.heappop(self._heap)[2]

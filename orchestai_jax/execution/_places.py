@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import heapq
 from collections.abc import Callable
 
-from orchestai_jax.execution._node import Node, ReadyQueue
+from orchestai_jax.execution._node import Node
 from orchestai_jax.execution._spending import Spending
 from orchestai_jax.execution.failures import CallFailed
 from orchestai_jax.execution.gates import Gate
 
 BURST = 128
 """Tasks that are started in one turn of the loop: what runs already gets its turn in between."""
+
+
+_Queue = list[tuple[float, int, Node]]
+"""Tasks that could start, as a heap: the most urgent first, then in the workflow's order."""
+
+
+def _push(queue: _Queue, node: Node) -> None:
+    heapq.heappush(queue, (node.rank, node.index, node))
 
 
 class Places:
@@ -41,8 +50,8 @@ class Places:
     ) -> None:
         self._free, self._spending = max_concurrency, spending
         self._launch, self._refuse, self._soon, self._broke = launch, refuse, soon, broke
-        self._ready = ReadyQueue()
-        self._blocked: dict[Gate, tuple[ReadyQueue, Callable[[], None]]] = {}
+        self._ready: _Queue = []
+        self._blocked: dict[Gate, tuple[_Queue, Callable[[], None]]] = {}
         self._offered: set[Gate] = set()
         """The gates that have said that they have a place, since the last admission."""
         self._will_admit = False
@@ -51,7 +60,7 @@ class Places:
 
     def push(self, node: Node) -> None:
         """A task is ready; `admit` starts it."""
-        self._ready.push(node)
+        heapq.heappush(self._ready, (node.rank, node.index, node))
 
     def close(self) -> None:
         """Start nothing any more, and let other runs have what this one was waiting for."""
@@ -64,11 +73,11 @@ class Places:
     def admit(self) -> None:
         """Start what is ready, as far as there are places."""
         self._will_admit = False
-        burst, batch = BURST, []
+        burst, batch, ready = BURST, [], self._ready
         try:
-            while self._free > 0 and self._ready and not self.closed and burst:
+            while self._free > 0 and ready and not self.closed and burst:
                 burst -= 1
-                self._admit_one(self._ready.pop(), batch)
+                self._admit_one(heapq.heappop(ready)[2], batch)
             if not burst:
                 self._admit_soon()
             elif self._offered:
@@ -85,7 +94,7 @@ class Places:
             CallFailed: the budget does not allow it.
         """
         node.permit = asyncio.get_running_loop().create_future()
-        self._ready.push(node)
+        _push(self._ready, node)
         self._admit_soon()
         try:
             await node.permit
@@ -104,7 +113,7 @@ class Places:
         if self._spending.limited:
             self._spending.release(node)
             for waiting in self._spending.postponed():
-                self._ready.push(waiting)
+                _push(self._ready, waiting)
         node.door.gate.leave()
         if self._ready:
             self._admit_soon()
@@ -153,17 +162,17 @@ class Places:
 
     def _stand_aside(self, node: Node, gate: Gate) -> None:
         if gate not in self._blocked:
-            self._blocked[gate] = (ReadyQueue(), functools.partial(self._come_back, gate))
+            self._blocked[gate] = ([], functools.partial(self._come_back, gate))
         queue, word = self._blocked[gate]
         if not queue:
             gate.notify(word)
-        queue.push(node)
+        _push(queue, node)
 
     def _come_back(self, gate: Gate) -> None:
         """A place of the worker's is free: the most urgent of those that wait for it is ready again."""
         queue, word = self._blocked[gate]
         if queue:
-            self._ready.push(queue.pop())
+            _push(self._ready, heapq.heappop(queue)[2])
             self._offered.add(gate)
             self._admit_soon()
         if queue:

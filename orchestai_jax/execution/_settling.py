@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestai_jax.execution._listener import Listener
-from orchestai_jax.execution._node import Node
+from orchestai_jax.execution._node import NOTHING, Node
 from orchestai_jax.execution._places import Places
 from orchestai_jax.execution.events import EventKind
 from orchestai_jax.execution.journal import Journal
@@ -89,8 +89,8 @@ class Settling:
         now = self._clock()
         if not node.begun:
             node.started_s = now
-        node.status, node.output, node.error, node.duration_s = status, output, error, max(0.0, now - node.started_s)
-        node.forget_values()
+        node.status, node.output, node.error, node.duration_s = status, output, error, now - node.started_s
+        node.values = NOTHING
         if node.holds:
             self._places.release(node)
         self._settled.append(node)

@@ -23,6 +23,8 @@ from orchestai_jax.execution.tracing import Tracer
 from orchestai_jax.workers import Worker
 from orchestai_jax.workflow import Catalog, RunRecord, TaskRun, Workflow, append_record
 
+_DEFAULT_POLICIES = RunPolicies()
+
 
 async def execute(
     workflow: Workflow,
@@ -97,7 +99,7 @@ async def execute(
         root=root,
         output_folder=(root / output_folder).resolve(),
         max_concurrency=max_concurrency,
-        policies=policies or RunPolicies(),
+        policies=policies or _DEFAULT_POLICIES,
         planner=planner_info or {},
         preference=preference,
         gates=gates,
@@ -173,7 +175,8 @@ def _check(order: RunOrder) -> None:
     if order.max_concurrency < 1:
         raise ValueError(f"max_concurrency is {order.max_concurrency}; it must be at least 1")
     check_run(order.workflow, order.catalog, order.workers, order.root, order.output_folder, order.finished)
-    order.output_folder.mkdir(parents=True, exist_ok=True)
+    if not order.output_folder.is_dir():
+        order.output_folder.mkdir(parents=True, exist_ok=True)
 
 
 def _order_of(state: JournalState, workers: Mapping[str, Worker], gates: Gates | None) -> RunOrder:
@@ -185,8 +188,8 @@ def _order_of(state: JournalState, workers: Mapping[str, Worker], gates: Gates |
         workflow=header.workflow,
         catalog=header.catalog,
         workers=workers,
-        root=pathlib.Path(header.root),
-        output_folder=pathlib.Path(header.output_folder),
+        root=pathlib.Path(header.root).resolve(),
+        output_folder=pathlib.Path(header.output_folder).resolve(),
         max_concurrency=header.max_concurrency,
         policies=header.policies,
         planner=header.planner,

@@ -16,12 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-import msgspec
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestai_jax.execution.policies import BudgetPolicy, RunPolicies
 from orchestai_jax.workflow import Attempt, Catalog, TaskRun, Workflow
+from orchestai_jax.workflow.model_json import model_json
 
 try:
     import fcntl
@@ -68,6 +68,15 @@ class JournalHeader(BaseModel):
     """The plan."""
     catalog: Catalog
     """The task types of the plan's tasks and the workers that can do them."""
+
+    def as_json(self) -> bytes:
+        """It as JSON, on one line."""
+        try:
+            workflow = model_json(self.workflow)
+        except (TypeError, ValueError, RecursionError):
+            return self.model_dump_json().encode("utf-8", "surrogatepass")
+        rest = self.model_dump_json(exclude={"workflow"}).encode("utf-8", "surrogatepass")
+        return rest[:-1] + b',"workflow":' + workflow + b"}"
 
 
 @dataclasses.dataclass
@@ -144,10 +153,13 @@ class FileJournal:
             OSError: it cannot be written.
         """
         path = journal_path(folder, header.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        begun = path.with_name(path.name + ".new")
-        descriptor = os.open(begun, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        journal = cls(begun, descriptor, fsync=header.fsync)
+        begun = f"{path}.new"
+        try:
+            descriptor = os.open(begun, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(begun, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        journal = cls(pathlib.Path(begun), descriptor, fsync=header.fsync)
         try:
             _lock(descriptor, path)  # whoever begins a run of this id at the same time is refused
             if path.exists():
@@ -155,8 +167,8 @@ class FileJournal:
             if os.fstat(descriptor).st_size:  # left by a start that was killed
                 # Never without need: ext4 writes a file that was truncated back to the disk when it is closed.
                 os.ftruncate(descriptor, 0)
-            journal._write(b'{"begin":' + header.model_dump_json().encode("utf-8", "surrogatepass") + b"}\n")
-            begun.rename(path)
+            journal._write(b'{"begin":' + header.as_json() + b"}\n")
+            os.rename(begun, path)
             journal.path = path
             if header.fsync:
                 sync_folder(path.parent)
@@ -231,7 +243,7 @@ class FileJournal:
 
 def journal_path(folder: str | os.PathLike[str], run_id: str) -> pathlib.Path:
     """Where the journal of a run is. Raises JournalError for an id that is no file name."""
-    if not run_id or run_id != pathlib.PurePath(run_id).name or run_id.startswith("."):
+    if not run_id or run_id.startswith(".") or os.path.basename(run_id) != run_id:
         raise JournalError(f"{run_id!r} is no run id")
     return pathlib.Path(folder) / f"{run_id}.jsonl"
 
@@ -275,16 +287,15 @@ def sync_folder(folder: pathlib.Path) -> None:
 
 
 _EXACT = frozenset({str, int, bool, type(None)})
-_encode_fast = msgspec.json.Encoder().encode
 
 
 def encode(entry: Mapping[str, Any]) -> bytes:
     """An entry as a line. NaN and infinities stay what they are, so that a resumed run sees what the first one saw."""
     ended = entry.get("ended")
-    if ended is not None and not ended["attempts"] and _EXACT.issuperset(map(type, ended["outputs"].values())):
+    if ended is not None and _EXACT.issuperset(map(type, ended["outputs"].values())):
         try:
-            return _encode_fast(entry) + b"\n"
-        except (TypeError, ValueError, OverflowError):  # what it cannot write the others can
+            return model_json(entry) + b"\n"
+        except (TypeError, ValueError):  # pydantic may be able to write it
             pass
     try:
         return pydantic_core.to_json(entry, inf_nan_mode="constants") + b"\n"

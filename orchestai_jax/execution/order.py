@@ -48,7 +48,7 @@ class RunOrder:
         """What a resumption needs of it. Of the catalog only what the plan's tasks may use."""
         wanted = {task.task_type for task in self.workflow.tasks}
         wanted |= {name for w in self.catalog.workers if wanted & set(w.task_types) for name in w.task_types}
-        return JournalHeader(
+        return JournalHeader.model_construct(  # of values that are checked
             run_id=self.run_id,
             created=self.created.isoformat(timespec="milliseconds"),
             root=str(self.root),
@@ -59,10 +59,11 @@ class RunOrder:
             fsync=self.fsync,
             preference=None if self.preference is None else self.preference.weights,
             workflow=self.workflow,
-            catalog=Catalog(
+            catalog=Catalog.model_construct(  # a part of one that holds together does so too
                 name=self.catalog.name,
                 task_types=tuple(t for t in self.catalog.task_types if t.id in wanted),
                 workers=tuple(w for w in self.catalog.workers if wanted.issuperset(w.task_types)),
+                links=(),
             ),
         )
 

@@ -31,7 +31,7 @@ def check_run(
 ) -> None:
     """Refuse a run that cannot go well: an invalid workflow, missing workers, missing files, folders out of place.
 
-    Tasks that are `finished` (of a resumed run) need no worker and no files any more.
+    Tasks that are `finished` (of a resumed run) need no worker and no files any more. Both folders are resolved paths.
 
     Raises:
         WorkflowError: the workflow does not validate against the catalog.
@@ -42,9 +42,9 @@ def check_run(
     check_workflow(workflow, catalog)
     if not root.is_dir():
         raise RunRefusedError(f"the run's root {root} is not a folder: create it or name another")
-    if not output_folder.resolve().is_relative_to(root.resolve()):
+    if not output_folder.is_relative_to(root):
         raise RunRefusedError(f"the output folder {output_folder} is outside the root {root}: choose one inside it")
-    if output_folder.exists() and not output_folder.is_dir():
+    if not output_folder.is_dir() and output_folder.exists():
         raise RunRefusedError(f"the output folder {output_folder} is a file: choose another")
     if not workflow.tasks:
         said = f" (the planner says: {'; '.join(workflow.notes)})" if workflow.notes else ""
@@ -90,7 +90,7 @@ class _Able:
             if worker is None or worker not in self.to_do(task.task_type) or self.fault(worker):
                 return False
             self._sure.add((worker, task.task_type))
-        return Value not in map(type, task.arguments.values())
+        return not task.arguments or Value not in map(type, task.arguments.values())
 
     def fault(self, worker_id: str) -> str | None:
         if worker_id not in self._faults:

@@ -13,6 +13,8 @@ from orchestai_jax.workers import Output, WorkerError
 from orchestai_jax.workflow import Port, TaskType, plain
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_AT_ONCE = {"text": frozenset({str}), "number": frozenset({int, float}), "any": _SCALARS}
+"""The types of values that are right without a look at the value."""
 
 
 class BadValueError(ValueError):
@@ -44,8 +46,9 @@ def check_output(output: object, task_type: TaskType, root: pathlib.Path) -> Out
         output = Output(values, output.cost, output.tokens)
     for port in task_type.outputs:
         if port.name in values:
-            if port.type != "any":
-                check_value(port, values[port.name], root)
+            value = values[port.name]
+            if type(value) not in _AT_ONCE.get(port.type, ()):
+                check_value(port, value, root)
         elif port.required:
             given = ", ".join(sorted(map(str, values))) or "nothing"
             raise BadValueError(f"the worker did not give the output {port.name}; it gave {given}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import pathlib
 import re
-from typing import Any, BinaryIO
+from typing import Any
 
 import pydantic
 import pydantic_core
@@ -15,6 +16,7 @@ import pydantic_core
 from orchestai_jax.config.redaction import secret_values
 from orchestai_jax.workflow._field_errors import one_line
 from orchestai_jax.workflow._redacted_record import holds_secret, redacted
+from orchestai_jax.workflow.model_json import model_json
 from orchestai_jax.workflow.plain_values import plain
 from orchestai_jax.workflow.record import RECORD_VERSION, RecordError, RunRecord
 
@@ -59,19 +61,20 @@ def append_record(
     secrets = secret_values()
     if holds_secret(line, secrets):
         line = _line(path, redacted(record, secrets))
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _open_locked(path, max_bytes) as file:
         last = _unfinished_line(file)
         if last and _is_torn(last):
             torn = path.with_name(path.name + ".torn")
             with torn.open("ab") as kept:
                 kept.write(last + b"\n")
-            file.truncate(file.seek(0, os.SEEK_END) - len(last))
+            file.truncate(os.fstat(file.fileno()).st_size - len(last))
             _LOG.warning("%s: its last line was torn; moved to %s", path, torn.name)
         elif last:
             line = b"\n" + line
-        file.write(line + b"\n")
-        file.flush()
+        line += b"\n"
+        written = file.write(line)
+        while written < len(line):
+            written += file.write(line[written:])
         if fsync:
             os.fsync(file.fileno())
 
@@ -128,6 +131,10 @@ def _read_file(path: pathlib.Path, records: list[RunRecord], problems: list[str]
 
 def _line(path: pathlib.Path, record: RunRecord) -> bytes:
     try:
+        return model_json(record)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
         return record.__pydantic_serializer__.to_json(record)
     except pydantic_core.PydanticSerializationError:
         # Arrays, or a lone surrogate (undecodable bytes of a command line), which is no UTF-8 but can be escaped.
@@ -137,10 +144,14 @@ def _line(path: pathlib.Path, record: RunRecord) -> bytes:
             raise RecordError(f"{path}: run {record.run_id!r} cannot be written as JSON: {error}") from error
 
 
-def _open_locked(path: pathlib.Path, max_bytes: int | None) -> BinaryIO:
+def _open_locked(path: pathlib.Path, max_bytes: int | None) -> io.FileIO:
     """The file, locked (released when it is closed), set aside first where it is too large."""
     while True:
-        file = path.open("ab+")
+        try:
+            file = path.open("ab+", buffering=0)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab+", buffering=0)
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -195,9 +206,9 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-def _unfinished_line(file: BinaryIO) -> bytes:
+def _unfinished_line(file: io.FileIO) -> bytes:
     """What stands after the file's last newline."""
-    end = file.seek(0, os.SEEK_END)
+    end = os.fstat(file.fileno()).st_size
     if end:
         file.seek(end - 1)
         if file.read(1) == b"\n":  # nearly always

@@ -151,7 +151,7 @@ class _Right:
         before, arguments = task.depends_on, task.arguments
         if before and (not earlier.issuperset(before) or (len(before) > 1 and len(set(before)) < len(before))):
             return False
-        if not required <= arguments.keys():
+        if required and not required <= arguments.keys():
             return False
         for name, argument in arguments.items():
             if type(argument) is not Reference or argument.task not in before:
