@@ -1,6 +1,5 @@
 """Quality measures: perfect outputs have full marks, worse ones fewer, whoever made them."""
 
-
 import numpy as np
 import pytest
 import soundfile
