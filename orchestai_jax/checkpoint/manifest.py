@@ -14,7 +14,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
 from orchestai_jax.checkpoint.migrations import OLDEST_READ
 
 FORMAT = "orchestai-checkpoint"
@@ -71,11 +71,11 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         manifest = json.loads(text)
     except OSError:
-        raise CheckpointError(f"{folder}: no checkpoint of orchestai (it has no {MANIFEST})") from None
+        raise CheckpointDamagedError(f"{folder}: no checkpoint of orchestai (it has no {MANIFEST})") from None
     except ValueError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); {remedy}") from None
+        raise CheckpointDamagedError(f"{path}: damaged ({error}); {remedy}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a manifest of {FORMAT}, or damaged; {remedy}")
+        raise CheckpointDamagedError(f"{path}: not a manifest of {FORMAT}, or damaged; {remedy}")
     version = manifest.get("format_version")
     if not isinstance(version, int) or not OLDEST_READ <= version <= FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
@@ -88,16 +88,16 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     if version > 1 or _SEAL in manifest:  # a damaged version number must not turn the check off
         _check_seal(path, text, manifest, remedy)
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("step"), int):
-        raise CheckpointError(f"{path}: damaged (files or step missing); {remedy}")
+        raise CheckpointDamagedError(f"{path}: damaged (files or step missing); {remedy}")
     return manifest
 
 
 def _check_seal(path: pathlib.Path, text: str, manifest: Mapping[str, Any], remedy: str) -> None:
     found = manifest.get(_SEAL)
     if not isinstance(found, str) or len(found) != len(_BLANK):
-        raise CheckpointError(f"{path}: damaged (its seal is missing); {remedy}")
+        raise CheckpointDamagedError(f"{path}: damaged (its seal is missing); {remedy}")
     if hashlib.sha256(text.replace(found, _BLANK).encode()).hexdigest() != found:
-        raise CheckpointError(f"{path}: its own checksum differs; the checkpoint is damaged, {remedy}")
+        raise CheckpointDamagedError(f"{path}: its own checksum differs; the checkpoint is damaged, {remedy}")
 
 
 def verify(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
@@ -108,13 +108,13 @@ def verify(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
         try:
             size = path.stat().st_size
         except OSError:
-            raise CheckpointError(f"{path}: missing; the checkpoint is damaged, {remedy}") from None
+            raise CheckpointDamagedError(f"{path}: missing; the checkpoint is damaged, {remedy}") from None
         if size != expected["bytes"]:
-            raise CheckpointError(
+            raise CheckpointDamagedError(
                 f"{path}: {size} bytes where {expected['bytes']} were written; the checkpoint is damaged, {remedy}"
             )
         if _digest(path) != expected["sha256"]:
-            raise CheckpointError(f"{path}: its checksum differs; the checkpoint is damaged, {remedy}")
+            raise CheckpointDamagedError(f"{path}: its checksum differs; the checkpoint is damaged, {remedy}")
 
 
 def _digest(path: pathlib.Path, *, flush: bool = False) -> str:

@@ -169,9 +169,15 @@ class CheckpointReader:
 
 def complete_steps(folder: pathlib.Path) -> list[int]:
     """Steps of the complete checkpoints in a folder of checkpoints, ascending."""
+    return [step for step in step_folders(folder) if (folder / str(step) / MANIFEST).is_file()]
+
+
+def step_folders(folder: pathlib.Path) -> list[int]:
+    """Steps that a folder of checkpoints has folders of, ascending: whole ones, for they appear by a rename, and those
+    that lost their manifest since."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file())
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
 def open_checkpoint(path: str | pathlib.Path, which: Literal["best", "latest"] | int = "best") -> CheckpointReader:

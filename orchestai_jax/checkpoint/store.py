@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import orbax.checkpoint as ocp
 
-from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
 from orchestai_jax.checkpoint.leaves import storable
 from orchestai_jax.checkpoint.manifest import SealedPath
 from orchestai_jax.checkpoint.reader import (
@@ -22,11 +22,14 @@ from orchestai_jax.checkpoint.reader import (
     best_of,
     complete_steps,
     recorded_metrics,
+    step_folders,
 )
 from orchestai_jax.checkpoint.retention import NewestAndBest
 from orchestai_jax.checkpoint.text_files import SaveTextFiles, TextFilesHandler, check_names
 
 _DISCARDED = "discarded"
+DAMAGED = "damaged"
+"""The folder beside the folder of checkpoints that damaged ones are moved to."""
 
 
 class CheckpointStore:
@@ -150,6 +153,39 @@ class CheckpointStore:
     def best_step(self) -> int | None:
         """The step whose metric is best, the earliest of equals; null where none has the metric."""
         return best_of(recorded_metrics(self.folder, self.steps()))
+
+    def newest(self, *, good: bool = False) -> tuple[CheckpointReader | None, list[CheckpointDamagedError]]:
+        """The checkpoint to go on from (null where there is none), and what was wrong with newer ones.
+
+        With `good` damaged ones are passed over, down to the newest whole one, and set aside in the folder `damaged`
+        beside the others' folder, so that their steps can be saved again. Raises CheckpointDamagedError for a damaged
+        newest one without `good`, and where none is whole; CheckpointError for another format version.
+        """
+        faults: list[CheckpointDamagedError] = []
+        steps = step_folders(self.folder)
+        for step in reversed(steps):
+            try:
+                reader = self.open(step)
+            except CheckpointDamagedError as error:
+                if not good:
+                    remedy = "--resume=latest-good goes on from the newest one that is whole"
+                    raise CheckpointDamagedError(f"{error}; {remedy}") from None
+                faults.append(error)
+                continue
+            self._set_aside([s for s in steps if s > step])
+            return reader, faults
+        if faults:
+            raise CheckpointDamagedError(f"{self.folder}: all checkpoints are damaged; the newest: {faults[0]}")
+        return None, faults
+
+    def _set_aside(self, steps: list[int]) -> None:
+        aside = self.folder.parent / DAMAGED
+        for step in steps:
+            aside.mkdir(exist_ok=True)
+            shutil.rmtree(aside / str(step), ignore_errors=True)
+            (self.folder / str(step)).rename(aside / str(step))
+        if steps:
+            self._manager.reload()
 
     def open(self, step: int) -> CheckpointReader:
         """One of the checkpoints, for reading. Raises CheckpointError for a damaged one and another format version."""

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
-    app.command(name="train", short_help="Train a planner or a language model as a configuration says.")(train)
+    app.command(
+        name="train", cls=ResumableCommand, short_help="Train a planner or a language model as a configuration says."
+    )(train)
+
+
+class ResumableCommand(TyperCommand):
+    """Takes `--resume` with a value (`--resume=latest-good`) and without one, which means `latest`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write the value out."""
+        end = args.index("--") if "--" in args else len(args)
+        given = [f"{arg}=latest" if arg == "--resume" and i < end else arg for i, arg in enumerate(args)]
+        return super().parse_args(ctx, given)
+
+
+class ResumeFrom(enum.StrEnum):
+    """What `--resume` may name."""
+
+    LATEST = "latest"
+    LATEST_GOOD = "latest-good"
 
 
 def train(
@@ -26,7 +47,13 @@ def train(
         pathlib.Path | None,
         typer.Option("--workdir", metavar="DIR", help="Folder of the run (default: runs/NAME)."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    resume: Annotated[
+        ResumeFrom | None,
+        typer.Option(
+            "--resume",
+            help="Go on from the last checkpoint in the folder; =latest-good passes damaged ones over.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a planner, or with `kind: language_model` a language model.
@@ -39,6 +66,7 @@ def train(
     Examples:
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume
+      orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume=latest-good
       orchestai train configs/planner_ultratool.yaml training.phase1_supervised.num_epochs=2 seed=1
       orchestai train configs/lm_tinyshakespeare.yaml --workdir runs/shakespeare
     """
@@ -49,14 +77,15 @@ def train(
     debug = bool((context.obj or {}).get("debug"))
     set_up_logging("debug" if debug else loaded.system.log_level)
     folder = workdir if workdir is not None else pathlib.Path("runs") / loaded.name
+    going_on = resume.value if resume is not None else False
     if isinstance(loaded, LanguageRunConfig):
         from orchestai_jax.training.language_model import train_language_model
 
-        result = train_language_model(loaded, folder, resume)
+        result = train_language_model(loaded, folder, going_on)
     else:
         from orchestai_jax.training.supervised import train_planner
 
-        result = train_planner(loaded, folder, resume)
+        result = train_planner(loaded, folder, going_on)
     if as_json:
         typer.echo(json.dumps({"workdir": str(folder), **dataclasses.asdict(result)}))
         return

@@ -22,7 +22,7 @@ from orchestai_jax.nn.straight_through import Strength
 from orchestai_jax.quantization import quantization_strength
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.loop import run_loop
-from orchestai_jax.training.loop_types import LoopResult
+from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
 from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
@@ -37,7 +37,7 @@ _MEANING = ("num_heads", "num_kv_heads", "activation", "rope_theta", "rms_epsilo
 def train_language_model(
     config: LanguageRunConfig,
     workdir: str | pathlib.Path,
-    resume: bool = False,
+    resume: Resume = False,
     monitor: Monitor | None = None,
     hooks: Sequence[Hook] = (),
 ) -> LoopResult:
@@ -66,7 +66,9 @@ def train_language_model(
         most=training.evaluation_batches,
     )
     parameters = _starting_parameters(config, model, tokenizer)
-    prepare_workdir(workdir, config, resume=resume)  # only now, so that a slip in the input leaves no folder begun
+    prepare_workdir(
+        workdir, config, resume=bool(resume)
+    )  # only now, so that a slip in the input leaves no folder begun
     monitor = monitor or make_monitor(config.system.progress)
     count = sum(value.size for value in parameters.values())
     monitor.note(

@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 
-from orchestai_jax.checkpoint import CheckpointStore
+from orchestai_jax.checkpoint import CheckpointReader, CheckpointStore
 from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.interrupts import StopRequest
-from orchestai_jax.training.loop_types import Batches, LoopResult, LoopSettings, TrainStep
+from orchestai_jax.training.loop_types import Batches, LoopResult, LoopSettings, Resume, TrainStep
 from orchestai_jax.training.measurements import Window, read_measurements
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
@@ -56,7 +56,7 @@ def run_loop(
     config: LoopSettings,
     learning_rate: Schedule,
     workdir: str | pathlib.Path,
-    resume: bool,
+    resume: Resume,
     metadata: Mapping[str, Any],
     assets: Mapping[str, str],
     monitor: Monitor | None = None,
@@ -75,8 +75,9 @@ def run_loop(
       config: patience, intervals and batch size.
       learning_rate: the optimizer's schedule, over its updates, for the log.
       workdir: folder of `metrics.jsonl`.
-      resume: go on from the store's latest checkpoint. The rest of the run is then the same, bit for bit, as if it had
-        never been interrupted; so are the lines of metrics, their wall time aside.
+      resume: go on from the store's latest checkpoint (`latest-good`: where that is damaged, from the newest one that
+        is whole, and say so). The rest of the run is then the same, bit for bit, as if it had never been interrupted;
+        so are the lines of metrics, their wall time aside.
       metadata: JSON, saved in each checkpoint: what is needed to build the model again.
       assets: text files, saved in each checkpoint.
       monitor: who is told (null = nobody).
@@ -105,13 +106,16 @@ def run_loop(
     )
     path = pathlib.Path(workdir) / METRICS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    latest = store.latest_step()
-    if not resume and latest is not None:
+    if not resume and store.latest_step() is not None:
         raise TrainingError(f"{store.folder}: holds checkpoints already; resume, or give another folder")
-    if resume and latest is not None:
-        run.restore(latest)
-    elif resume:
-        run.monitor.note("no checkpoint to resume from; starting at step 0")
+    if resume:
+        reader, faults = store.newest(good=resume == "latest-good")
+        for fault in faults:
+            run.monitor.note(f"passed over: {fault}")
+        if reader is None:
+            run.monitor.note("no checkpoint to resume from; starting at step 0")
+        else:
+            run.restore(reader)
     run.log = MetricsLog.resumed_at(path, run.step)
     try:
         with StopRequest() as stop:
@@ -171,10 +175,9 @@ class _Run:
         self._write(step, "event", {"event": name, **values})
         self.monitor.note(f"step {step}: {name}" + "".join(f", {key} {value}" for key, value in values.items()))
 
-    def restore(self, step: int) -> None:
-        """Go back to where the run was when it saved this step."""
-        reader = self.store.open(step)
-        saved = reader.data_state
+    def restore(self, reader: CheckpointReader) -> None:
+        """Go back to where the run was when it saved this checkpoint."""
+        step, saved = reader.step, reader.data_state
         progress = _Progress.from_json(saved["loop"])
         if progress.total_steps != self.progress.total_steps:
             raise TrainingError(
@@ -242,9 +245,8 @@ class _Run:
             self._count_refusal(step, values)
         else:
             progress.skipped_in_a_row = 0
-            for name, value in values.items():
-                if not math.isfinite(value):
-                    raise TrainingDivergedError(f"step {step}: {name} is {value}; {self._last_good()}")
+            if broken := _not_finite(values):
+                raise TrainingDivergedError(f"step {step}: {broken}; {self._last_good()}")
         progress.window.add(values, applied=not refused)
         if step % self.config.log_every_steps == 0 or step % self.steps_per_epoch == 0:
             self._write(step, "train", progress.window.take())
@@ -256,16 +258,15 @@ class _Run:
         progress = self.progress
         progress.skipped = int(values[SKIPPED])
         progress.skipped_in_a_row += 1
-        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
-        shown = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        broken = _not_finite(values)
         most = self.config.skip_nonfinite_updates
         if broken and most and progress.skipped_in_a_row >= most:
             raise TrainingDivergedError(
-                f"step {step}: {shown}, {progress.skipped_in_a_row} steps in a row "
+                f"step {step}: {broken}, {progress.skipped_in_a_row} steps in a row "
                 f"(skip_nonfinite_updates is {most}); {self._last_good()}"
             )
         if broken:
-            self.monitor.note(f"step {step}: {shown}; the update is skipped, {progress.skipped} so far")
+            self.monitor.note(f"step {step}: {broken}; the update is skipped, {progress.skipped} so far")
 
     def _validate(self) -> dict[str, float]:
         self._read_pending()
@@ -336,6 +337,12 @@ class _Run:
         latest = self.store.latest_step()
         where = f"the last good checkpoint is step {latest}" if latest is not None else "no checkpoint was saved before"
         return f"{where}; lower learning_rate or gradient_clip and train in another folder"
+
+
+def _not_finite(values: Mapping[str, float]) -> str:
+    """What is not finite, the loss first: `loss is nan, gradient_norm is inf`; empty where all is well."""
+    broken = sorted((name for name, value in values.items() if not math.isfinite(value)), key=lambda n: n != "loss")
+    return ", ".join(f"{name} is {values[name]}" for name in broken)
 
 
 def _abstract(leaf: Any) -> Any:

@@ -12,6 +12,10 @@ TrainStep = Callable[[TrainState, Any], tuple[TrainState, Mapping[str, Any]]]
 """(state, batch) to the next state and measurements (scalars); jitted by the caller, the state donated."""
 
 
+Resume = bool | Literal["latest", "latest-good"]
+"""Whether to go on from a checkpoint: no; from the latest (True as well); from the latest one that is whole."""
+
+
 class Batches(Protocol):
     """An endless iterator of batches whose position can be kept as JSON and gone back to."""
 

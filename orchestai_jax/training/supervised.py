@@ -33,7 +33,7 @@ from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.loop import run_loop
-from orchestai_jax.training.loop_types import LoopResult
+from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
@@ -48,7 +48,7 @@ from orchestai_jax.workflow import Catalog
 def train_planner(
     config: RunConfig,
     workdir: str | pathlib.Path,
-    resume: bool = False,
+    resume: Resume = False,
     monitor: Monitor | None = None,
     hooks: Sequence[Hook] = (),
 ) -> LoopResult:
@@ -62,7 +62,9 @@ def train_planner(
     for part in (samples.train, samples.validation):
         check_samples(part, samples.catalog, config.planner.decomposer.max_tasks)
     encoder = choose_encoder(config, samples)
-    prepare_workdir(workdir, config, resume=resume)  # only now, so that a slip in the input leaves no folder begun
+    prepare_workdir(
+        workdir, config, resume=bool(resume)
+    )  # only now, so that a slip in the input leaves no folder begun
     with locked_workdir(workdir):
         monitor = monitor or make_monitor(config.system.progress)
         return _train(config, samples, encoder, workdir, resume, monitor, hooks)
@@ -73,7 +75,7 @@ def _train(
     samples: TrainingSamples,
     chosen: ChosenEncoder,
     workdir: str | pathlib.Path,
-    resume: bool,
+    resume: Resume,
     monitor: Monitor,
     hooks: Sequence[Hook],
 ) -> LoopResult:

@@ -203,7 +203,7 @@ def test_skipped_updates_are_counted_logged_and_limited(tmp_path):
             notes.append(text)
 
     run(tmp_path / "one", config=config, bad=lambda step: (step == 2) | (step == 5), monitor=Listens())
-    assert "step 5: gradient_norm is nan, loss is nan; the update is skipped, 2 so far" in notes
+    assert "step 5: loss is nan, gradient_norm is nan; the update is skipped, 2 so far" in notes
     train = [line for line in read_metrics(tmp_path / "one" / "metrics.jsonl") if line["split"] == "train"]
     assert [line["values"]["skipped_updates"] for line in train] == [0, 1, 1, 1, 2, 2, 2, 2]
     assert "loss" not in train[1]["values"]
@@ -212,7 +212,7 @@ def test_skipped_updates_are_counted_logged_and_limited(tmp_path):
     assert rates[1] == rates[2]
     assert rates[2] != rates[3]
     with pytest.raises(
-        TrainingDivergedError, match=r"step 4: .*loss is nan.*2 steps in a row .skip_nonfinite_updates is 2"
+        TrainingDivergedError, match=r"step 4: loss is nan.*2 steps in a row .skip_nonfinite_updates is 2"
     ):
         run(tmp_path / "two", config=config, bad=lambda step: step >= 3)
 

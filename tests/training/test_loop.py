@@ -2,6 +2,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -207,12 +208,12 @@ def test_not_finite_is_named_and_never_saved(tmp_path):
     with pytest.raises(TrainingDivergedError) as caught:
         run(tmp_path, bad=lambda step: step >= 5)
     message = str(caught.value)
-    assert message.startswith("step 5: loss is nan; the last good checkpoint is step 4")
+    assert message.startswith("step 5: loss is nan, gradient_norm is nan; the last good checkpoint is step 4")
     assert complete_steps(tmp_path / "checkpoints") == [3, 4]
     assert all(
         np.isfinite(np.asarray(x)).all() for x in open_checkpoint(tmp_path).restore()["trainable"]["head"].values()
     )
-    with pytest.raises(TrainingDivergedError, match="step 1: loss is nan; no checkpoint was saved before"):
+    with pytest.raises(TrainingDivergedError, match=r"step 1: loss is nan, .*; no checkpoint was saved before"):
         run(tmp_path / "other", bad=lambda step: step >= 1)
 
 
@@ -258,7 +259,45 @@ def test_what_cannot_go_on(tmp_path):
         run(tmp_path / "b", resume=True, samples=20)
     with pytest.raises(DataError, match="samples"):
         run(tmp_path / "b", resume=True, samples=13)
-    damaged = next((tmp_path / "b" / "checkpoints" / "3" / "state").rglob("manifest.ocdbt"))
+
+
+def test_a_damaged_newest_checkpoint_is_named_or_passed_over(tmp_path, whole):
+    with pytest.raises(Killed):
+        run(tmp_path, before_step=at(11, die))
+    checkpoints = tmp_path / "checkpoints"
+    assert complete_steps(checkpoints) == [8, 9]
+    damaged = next((checkpoints / "9" / "state").rglob("manifest.ocdbt"))
     damaged.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"manifest\.ocdbt: 0 bytes"):
-        run(tmp_path / "b", resume=True)
+    with pytest.raises(CheckpointError, match=r"9.*manifest\.ocdbt: 0 bytes.*--resume=latest-good"):
+        run(tmp_path, resume=True)
+    monitor = Noting()
+    result = run(tmp_path, resume="latest-good", monitor=monitor)
+    assert re.search(r"passed over: \S+/9/\S+ 0 bytes.* \| resuming after step 8", monitor.notes)
+    assert (tmp_path / "damaged" / "9").is_dir()
+    assert_same(tmp_path, result, whole)
+
+
+def test_no_whole_checkpoint(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, before_step=at(7, die))
+    for step in complete_steps(tmp_path / "checkpoints"):
+        (tmp_path / "checkpoints" / str(step) / "manifest.json").unlink()
+    for resume in (True, "latest-good"):  # not taken for a run without checkpoints, which would begin anew
+        with pytest.raises(CheckpointError, match=r"no checkpoint of orchestai .it has no manifest"):
+            run(tmp_path, resume=resume)
+
+
+@pytest.mark.parametrize("metrics", [False, True])
+def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(tmp_path, metrics):
+    """Files beyond a size cannot be written in the other process, as on a disk that is full."""
+    program = [sys.executable, toy_run.__file__, str(tmp_path)]
+    limit = "metrics" if metrics else "checkpoint"
+    ended = subprocess.run([*program, f"full={limit}:5"], env=dict(os.environ), capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert re.search(
+        r"CheckpointError: .*cannot be saved|CheckpointError: .*could not be saved|OSError: ", ended.stderr
+    )
+    assert "File too large" in ended.stderr
+    reader = open_checkpoint(tmp_path, "latest")
+    assert reader.step in (3, 4)
+    assert np.isfinite(np.asarray(reader.restore()["trainable"]["head"]["kernel"])).all()

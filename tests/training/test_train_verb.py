@@ -39,9 +39,29 @@ def test_arguments_arrive(calls):
     assert result.exit_code == 0, result.output
     config, workdir, resume = calls.seen[-1]
     assert (config.seed, config.planner.decomposer.max_tasks) == (3, 4)
-    assert (workdir, resume) == (pathlib.Path("w"), True)
+    assert (workdir, resume) == (pathlib.Path("w"), "latest")
     assert calls.seen[-2] == "error"
     assert result.output.strip() == "w: 16 steps (stopped early), best at step 8: score 0.7500"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--resume=latest-good"], "latest-good"),
+        (["--resume=latest"], "latest"),
+        (["--resume", "seed=3"], "latest"),
+        ([], False),
+    ],
+)
+def test_what_to_resume_from(calls, arguments, expected):
+    assert cli("train", "run.yaml", *arguments).exit_code == 0
+    assert calls.seen[-1][2] == expected
+
+
+def test_resuming_from_something_else_is_wrong(calls):
+    result = cli("train", "run.yaml", "--resume=oldest")
+    assert result.exit_code == 2
+    assert "latest-good" in result.output
 
 
 def test_defaults_and_json(calls):

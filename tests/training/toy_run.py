@@ -1,7 +1,11 @@
-"""A small training run, in this process or as a program: `python toy_run.py WORKDIR [resume] [kill=step:7|seal:9]`."""
+"""A small training run, in this process or as a program.
+
+python toy_run.py WORKDIR [resume] [kill=step:7|seal:9] [full=checkpoint:5]
+"""
 
 import os
 import pathlib
+import resource
 import signal
 import sys
 
@@ -158,6 +162,16 @@ def main(arguments):
             def before_step(step):
                 if step >= int(number):
                     kill_now()
+
+    full = next((a.removeprefix("full=") for a in arguments if a.startswith("full=")), None)
+    if full is not None:
+        what, _, number = full.partition(":")
+
+        def before_step(step):
+            if step == int(number):
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                size = (pathlib.Path(arguments[0]) / "metrics.jsonl").stat().st_size if what == "metrics" else 100
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     print(run(arguments[0], "resume" in arguments, before_step=before_step))
 
