@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import logging
+import numbers
 import pathlib
 import random
 import shutil
@@ -99,6 +100,8 @@ class CollectionSummary:
     judged: int
     accepted: int
     """Runs that were judged to do all that was asked."""
+    judge_errors: Mapping[str, int]
+    """Why the judge gave no verdict, cut to a line, and how often."""
     seconds: float
     refusals: Mapping[str, int]
     """The most frequent reasons of refusals, cut to a line, and how often each came."""
@@ -110,7 +113,12 @@ class CollectionSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain figures for JSON."""
-        return {"runs": self.runs, **dataclasses.asdict(self), "refusals": dict(self.refusals)}
+        return {
+            "runs": self.runs,
+            **dataclasses.asdict(self),
+            "refusals": dict(self.refusals),
+            "judge_errors": dict(self.judge_errors),
+        }
 
 
 async def collect(
@@ -148,7 +156,8 @@ async def collect(
         planner_info: which planner made the plans; kept in the records.
         model: a language model for hybrid planning of the first plan of each instruction.
         hybrid: when it is asked; hybrid planning is off where neither is given.
-        judge: says how far a run did what was asked.
+        judge: says how far a run did what was asked, 0 to 1; None where it cannot say. Where it raises, or gives
+            something else, the record says why it is not judged, and the run teaches nothing.
         policies: what each of the runs is governed by; the defaults where not given.
         on_run: is told of every plan as it ends.
 
@@ -311,13 +320,19 @@ async def _run(
 
 
 def _judged(record: RunRecord, judge: Judge) -> RunRecord:
-    """The record with the verdict; one that the judge breaks on was paid for all the same, and stays without."""
+    """The record with the verdict, or with the reason why there is none: the run was paid for all the same."""
     try:
         verdict = judge(record)
     except Exception as error:  # noqa: BLE001 - anybody's judge
-        _LOG.warning("run %s could not be judged: %s", record.run_id, one_line(f"{type(error).__name__}: {error}"))
-        return record
-    return record if verdict is None else RunRecord(**{**dict(record), "accepted": verdict})  # checked
+        fault = one_line(f"{type(error).__name__}: {error}")
+    else:
+        if verdict is None:
+            return record
+        if isinstance(verdict, numbers.Real) and 0 <= verdict <= 1:
+            return record.model_copy(update={"accepted": float(verdict)})
+        fault = one_line(f"the verdict is {verdict!r}; a number from 0 to 1, or None, is wanted")
+    _LOG.warning("run %s could not be judged: %s", record.run_id, fault)
+    return record.model_copy(update={"judge_error": fault})
 
 
 def _measured(record: RunRecord, catalog: Catalog, root: pathlib.Path) -> tuple[TaskRun, ...]:
@@ -344,6 +359,7 @@ def _measured(record: RunRecord, catalog: Catalog, root: pathlib.Path) -> tuple[
 def _summary(instructions: int, passed_over: int, told: Sequence[Collected], seconds: float) -> CollectionSummary:
     statuses = Counter(entry.record.status for entry in told if entry.record is not None)
     verdicts = [entry.record.accepted for entry in told if entry.record is not None]
+    faults = Counter(entry.record.judge_error[:160] for entry in told if entry.record and entry.record.judge_error)
     reasons = Counter(entry.refused[:160] for entry in told if entry.refused is not None)
     return CollectionSummary(
         instructions=instructions,
@@ -354,6 +370,7 @@ def _summary(instructions: int, passed_over: int, told: Sequence[Collected], sec
         refused=sum(reasons.values()),
         judged=sum(verdict is not None for verdict in verdicts),
         accepted=sum(verdict == 1 for verdict in verdicts),
+        judge_errors=dict(faults.most_common(5)),
         seconds=seconds,
         refusals=dict(reasons.most_common(5)),
     )

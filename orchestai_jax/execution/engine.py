@@ -16,6 +16,7 @@ from orchestai_jax.execution._run import Run
 from orchestai_jax.execution.events import Event
 from orchestai_jax.execution.gates import Gates
 from orchestai_jax.execution.journal import FileJournal, Journal, JournalState, sync_folder
+from orchestai_jax.execution.lost_files import forget_lost
 from orchestai_jax.execution.order import RunOrder
 from orchestai_jax.execution.policies import BudgetPolicy, RunPolicies
 from orchestai_jax.execution.preflight import check_run
@@ -126,8 +127,9 @@ async def resume(
 ) -> RunRecord:
     """Go on with a run that was killed or cancelled, or that did not succeed: finished tasks are not run again.
 
-    A task is finished when its output is in the journal. Everything else runs, what failed or was skipped among it,
-    under the limits and policies of the first time; the run's clock goes on from where it stood.
+    A task is finished when its output is in the journal, and the files that it names are there. Everything else runs,
+    what failed or was skipped among it, under the limits and policies of the first time; the run's clock goes on from
+    where it stood. What a task that lost its files has cost stays spent.
 
     Args:
         run_id: the run.
@@ -151,13 +153,14 @@ async def resume(
     try:
         if budget is not None:
             state.rebudget(budget.model_dump(exclude_unset=True))
+        lost = forget_lost(state)
         order = _order_of(state, workers, gates)
         _check(order)
         run = Run(order, on_event=on_event, tracer=tracer)
         entry: dict[str, Any] = {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}
         if budget is not None:
             entry["budget"] = budget.model_dump(exclude_unset=True)
-        file.write([{"resumed": entry}])
+        file.write([{"resumed": entry}, *lost])
     except BaseException:
         file.close()
         raise

@@ -97,6 +97,11 @@ class JournalState:
     over: str | None = None
     """The run's status where it came to its end; None where it was killed, or still runs."""
 
+    def call_failed(self, task_id: str, attempt: Attempt) -> None:
+        """A call of a task has failed: whatever came of it before, it is not finished."""
+        self.ended.pop(task_id, None)
+        self.failed_calls[task_id] = (*self.failed_calls.get(task_id, ()), attempt)
+
     def rebudget(self, fields: Mapping[str, Any]) -> None:
         """Put these fields in the place of the budget's. Raises ValueError where they are none."""
         policies = self.header.policies
@@ -354,7 +359,7 @@ def _taken_in(state: JournalState | None, kind: str, value: Any) -> JournalState
         state.clock_s = max(state.clock_s, value["at_s"])
     elif kind == "called":
         attempt = Attempt.model_validate(value["attempt"])
-        state.failed_calls[value["task"]] = (*state.failed_calls.get(value["task"], ()), attempt)
+        state.call_failed(value["task"], attempt)
         state.clock_s = max(state.clock_s, attempt.started_s + attempt.duration_s)
     elif kind == "ended":
         run = TaskRun.model_validate(value)

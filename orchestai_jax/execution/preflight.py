@@ -71,6 +71,15 @@ def inside(root: pathlib.Path, name: str) -> pathlib.Path | None:
     return path if path.is_relative_to(root.resolve()) else None
 
 
+def looks_like_text_file(text: str) -> bool:
+    """Whether a text is more likely the path of one: a single word with a text file's ending."""
+    return (
+        len(text) < 256
+        and not any(c.isspace() for c in text)
+        and pathlib.PurePath(text).suffix.lower() in TEXT_SUFFIXES
+    )
+
+
 class _Able:
     """Which workers can do what, as they say themselves."""
 
@@ -134,13 +143,7 @@ def _file_fault(task_type: TaskType, name: str, text: str, root: pathlib.Path) -
     port_type = next((p.type for p in task_type.inputs if p.name == name), None)
     parameter_type = next((p.type for p in task_type.parameters if p.name == name), None)
     # A text input may be a file's path: one word with a text file's ending that is no file is a mistake, not a text.
-    looks_like_file = (
-        port_type == "text"
-        and len(text) < 256
-        and not any(c.isspace() for c in text)
-        and pathlib.PurePath(text).suffix.lower() in TEXT_SUFFIXES
-    )
-    if port_type in FILE_TYPES or looks_like_file:
+    if port_type in FILE_TYPES or (port_type == "text" and looks_like_text_file(text)):
         try:
             resolve_inside(root, text)
         except WorkerError as error:

@@ -9,6 +9,8 @@ from orchestai_jax.workers.opening import close_workers, fault_of, open_workers
 from orchestai_jax.workers.paths import resolve_inside
 from orchestai_jax.workers.quality import measure_quality
 from orchestai_jax.workers.registry import local_workers
+from orchestai_jax.workers.thread_places import ThreadPlaces
+from orchestai_jax.workers.thread_worker import ThreadWorker
 from orchestai_jax.workers.worker import Output, Worker, WorkerContext, WorkerError
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Health",
     "LocalTool",
     "Output",
+    "ThreadPlaces",
+    "ThreadWorker",
     "Worker",
     "WorkerContext",
     "WorkerError",

@@ -108,6 +108,8 @@ class RunRecord(_Frozen):
     """The limits and policies that it ran under."""
     accepted: float | None = Field(default=None, ge=0, le=1)
     """How far the results are what was asked for, where somebody or something judged them: 0 not at all, 1 wholly."""
+    judge_error: str | None = None
+    """Why whoever was to judge the results gave no verdict: he broke, or gave what is none."""
 
 
 def training_example(record: RunRecord) -> dict[str, Any]:
@@ -115,7 +117,8 @@ def training_example(record: RunRecord) -> dict[str, Any]:
 
     `targets` holds `task_types` and `model_selections` (the worker that did the task; the planned one where it never
     ran), one entry a task, and `dependencies`, pairs [producer, consumer] of positions in them. `rewards` holds
-    `success` (share of the tasks that succeeded), `cost` (minus US dollars) and `latency` (minus seconds).
+    `success` (share of the tasks that succeeded), `cost` (minus US dollars) and `latency` (minus seconds). A run whose
+    judge failed has success 0: that it went through does not show that it did what was asked.
     Raises WorkflowError where the recorded workflow is not a DAG.
     """
     order = topological_order(record.workflow)
@@ -125,7 +128,9 @@ def training_example(record: RunRecord) -> dict[str, Any]:
     done = sum(run.status == "succeeded" for task_id, run in runs.items() if task_id in tasks)
     success = done / len(order) if order else float(record.status == "succeeded")
     rewards = {"success": success, "cost": 0.0 - record.cost, "latency": 0.0 - record.duration_s}
-    if record.accepted is not None:
+    if record.judge_error is not None:
+        rewards["success"] = 0.0
+    elif record.accepted is not None:
         rewards |= {"success": success * record.accepted, "accepted": record.accepted}
     qualities = [run.quality for run in record.tasks if run.quality is not None]
     if qualities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import pathlib
 import selectors
 import types
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from orchestai_jax.execution import RunPolicies, execute
-from orchestai_jax.workers import Output, WorkerContext
+from orchestai_jax.config import Preference
+from orchestai_jax.execution import RunPolicies, execute, resume
+from orchestai_jax.workers import Output, WorkerContext, WorkerError
 from orchestai_jax.workflow import (
     Catalog,
     Parameter,
@@ -144,3 +146,52 @@ def perform(tmp_path):
             return runner.run(bounded())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def again():
+    """Resumes a run: `again(run_id, *workers, folder=…)`; a test that hangs is stopped."""
+
+    def resumed(run_id: str, *workers: FakeWorker, folder: pathlib.Path, **options: Any) -> RunRecord:
+        async def bounded() -> RunRecord:
+            async with asyncio.timeout(30):
+                return await resume(run_id, {w.spec.id: w for w in workers}, journal=folder, **options)
+
+        return asyncio.run(bounded())
+
+    return resumed
+
+
+@pytest.fixture
+def broken_off(make, perform, tmp_path):
+    """A run of six tasks in which `bad` fails and `stop` ends the run with an error of the listener's."""
+
+    async def work(task_type, arguments, context):
+        if context.task_id == "bad":
+            raise WorkerError("first time")
+        return Output(values={"value": [context.task_id, arguments.get("a")]}, cost=0.5, tokens=2)
+
+    def listen(event):
+        if event.kind == "failed":
+            raise RuntimeError("stop here")
+
+    worker = make.worker(work)
+    workflow = make.plan(
+        make.step("one"),
+        make.step("two", "one", a=Reference(task="one", output="value")),
+        make.step("bad", "two"),
+        make.step("next", "bad", "two", a=Reference(task="two", output="value")),
+    )
+    with pytest.raises(RuntimeError, match="stop here"):
+        perform(
+            workflow,
+            worker,
+            journal=tmp_path / "journals",
+            run_id="run-1",
+            on_event=listen,
+            planner_info={"checkpoint": "c"},
+            preference=Preference.PRESETS["fast"],
+            policies={"fallback_workers": 1},
+            max_concurrency=3,
+        )
+    return tmp_path / "journals"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import numpy as np
 import pytest
 
 from orchestai_jax.config import Preference
@@ -202,8 +203,6 @@ def test_a_judge_sees_the_outputs_and_is_believed(gather, tmp_path):
     assert [record.accepted for record in recorded(tmp_path)] == [1.0, 0.0, None]
     kept = learnable_runs(load_samples(tmp_path / "r.jsonl", "records"))
     assert [sample.instruction for sample in kept] == ["good", "unclear"]
-    with pytest.raises(ValueError, match="accepted"):
-        gather(["more"], judge=lambda record: 7.0)
 
 
 def test_no_further_plan_is_run_once_one_is_accepted(gather, tmp_path):
@@ -280,15 +279,39 @@ def test_plans_that_differ_in_an_argument_or_in_what_feeds_what_are_different(ga
     assert [r.planner["candidate"] for r in recorded(tmp_path)] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("what", ["judge", "measure"])
-def test_a_judge_or_measure_that_breaks_costs_no_record(gather, tmp_path, monkeypatch, caplog, what):
-    def broken(*arguments):
-        raise ZeroDivisionError("no words")
+def broken(*arguments):
+    raise ZeroDivisionError("no words")
 
-    if what == "measure":
-        monkeypatch.setattr("orchestai_jax.execution.collection.measure_quality", broken)
-    judge = broken if what == "judge" else (lambda record: 1.0)
-    summary = gather(["one", "two"], judge=judge)
-    assert (summary.runs, summary.judged) == (2, 0 if what == "judge" else 2)
+
+def test_a_measure_that_breaks_costs_no_record(gather, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("orchestai_jax.execution.collection.measure_quality", broken)
+    summary = gather(["one", "two"], judge=lambda record: 1.0)
+    assert (summary.runs, summary.judged) == (2, 2)
     assert [r.status for r in recorded(tmp_path)] == ["succeeded"] * 2
     assert "ZeroDivisionError: no words" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("judge", "cause"),
+    [
+        (broken, "ZeroDivisionError: no words"),
+        (lambda record: 1.5, "the verdict is 1.5; a number from 0 to 1"),
+        (lambda record: -0.1, "the verdict is -0.1"),
+        (lambda record: float("nan"), "the verdict is nan"),
+        (lambda record: "yes", "the verdict is 'yes'"),
+    ],
+)
+def test_a_judge_that_gives_no_verdict_costs_that_records_lesson_and_nothing_else(
+    gather, tmp_path, caplog, judge, cause
+):
+    summary = gather(["one", "two"], judge=lambda r: judge(r) if r.instruction == "one" else np.float32(1.0))
+    assert (summary.runs, summary.judged, summary.accepted) == (2, 1, 1)
+    assert [(c.startswith(cause), n) for c, n in summary.judge_errors.items()] == [(True, 1)]
+    first, second = recorded(tmp_path)
+    assert (first.status, first.accepted) == ("succeeded", None)
+    assert first.judge_error is not None
+    assert first.judge_error.startswith(cause)
+    assert (second.accepted, second.judge_error) == (1.0, None)
+    assert cause in caplog.text
+    [lesson] = learnable_runs(load_samples(tmp_path / "r.jsonl", "records"))
+    assert lesson.instruction == "two"
