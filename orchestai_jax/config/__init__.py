@@ -19,6 +19,7 @@ from orchestai_jax.config.load import (
     parse_run_config,
 )
 from orchestai_jax.config.logging_setup import set_up_logging
+from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact, register_secret_names
 from orchestai_jax.config.run_config import (
@@ -48,6 +49,7 @@ __all__ = [
     "GraphGeneratorConfig",
     "LanguageModelConfig",
     "LanguageRunConfig",
+    "MonitoringConfig",
     "Phase1Config",
     "PlannerConfig",
     "Preference",

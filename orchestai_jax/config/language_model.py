@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.run_config import SystemConfig
 from orchestai_jax.config.section import Section
 from orchestai_jax.config.training_options import TrainingOptions
@@ -197,6 +198,8 @@ class LanguageRunConfig(Section):
     """The transformer."""
     training: PretrainingConfig = PretrainingConfig()
     """How it is trained."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """What is measured, and who is told."""
     system: SystemConfig = SystemConfig()
     """What the machine does around the run."""
 

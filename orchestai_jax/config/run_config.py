@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.section import Section
 from orchestai_jax.config.training_options import TrainingOptions
@@ -234,5 +235,7 @@ class RunConfig(Section):
     """Workers and the preference among them."""
     training: TrainingConfig = TrainingConfig()
     """How it is trained."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """What is measured, and who is told."""
     system: SystemConfig = SystemConfig()
     """What the machine does around the run."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from orchestai_jax.training.loop_types import LoopResult, TrainStep
 from orchestai_jax.training.monitoring import Monitor
 from orchestai_jax.training.train_state import TrainState
@@ -17,6 +19,8 @@ class RunControl(Protocol):
     """After the step that was started last; its arrays are donated to the next step, so keep none of them."""
     train_step: TrainStep
     monitor: Monitor
+    diagnostics: Mapping[str, Any]
+    """Arrays among the measurements that `on_step` is told of, still on the device: read them at intervals only."""
 
     @property
     def step(self) -> int:
@@ -39,6 +43,14 @@ class RunControl(Protocol):
 
     def event(self, step: int, name: str, **values: float | str) -> None:
         """Write a line of split `event` into metrics.jsonl, and tell the monitor."""
+        ...
+
+    def record(self, step: int, split: str, values: Mapping[str, float | str]) -> None:
+        """Write a line of a split of its own into metrics.jsonl, and give it to the trackers."""
+        ...
+
+    def histogram(self, step: int, name: str, edges: np.ndarray, counts: np.ndarray) -> None:
+        """Give a histogram (counts [bins] between edges [bins + 1]) to the trackers."""
         ...
 
 

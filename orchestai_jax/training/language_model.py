@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from orchestai_jax.config import LanguageModelConfig, LanguageRunConfig, PretrainingConfig
+from orchestai_jax.config import LanguageModelConfig, LanguageRunConfig, MonitoringConfig, PretrainingConfig
 from orchestai_jax.language_model.layer import projection_rules
 from orchestai_jax.language_model.model import Parameters, apply_model, initial_parameters
 from orchestai_jax.language_model.saved import load_language_model, model_assets, model_metadata
@@ -21,13 +21,16 @@ from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.nn.straight_through import Strength
 from orchestai_jax.quantization import quantization_strength
 from orchestai_jax.training.hooks import Hook
+from orchestai_jax.training.layer_monitor import LayerMonitor
+from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
 from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
 from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
+from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
-from orchestai_jax.training.update import Accept, apply_gradients
+from orchestai_jax.training.update import Accept, Observe, apply_gradients
 from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
 
 _MEANING = ("num_heads", "num_kv_heads", "activation", "rope_theta", "rms_epsilon")
@@ -83,10 +86,11 @@ def train_language_model(
         ema=jax.tree.map(jnp.copy, parameters) if training.ema_decay is not None else None,
     )
     state = jax.device_put(state, jax.devices()[0])
+    statistics = layer_statistics(parameters, config.monitoring)
     with locked_workdir(workdir), open_store(workdir, training) as store:
         return run_loop(
             state=state,
-            train_step=make_train_step(model, training, optimizer),
+            train_step=make_train_step(model, training, optimizer, observe=statistics.measure),
             batches=batches,
             evaluate=make_evaluation(model, validation),
             store=store,
@@ -98,8 +102,20 @@ def train_language_model(
             metadata=model_metadata(model, config.model_dump(mode="json")),
             assets=model_assets(tokenizer),
             monitor=monitor,
-            hooks=hooks,
+            hooks=(LayerMonitor(statistics, config.monitoring), *hooks),
+            trackers=functools.partial(open_trackers, config, workdir),
+            tokens_per_step=training.batch_size * training.sequence_length,
         )
+
+
+def layer_statistics(parameters: Parameters, config: MonitoringConfig) -> LayerStatistics:
+    """What is measured of each layer; the model's layers lie stacked in its parameters."""
+    return LayerStatistics.of(
+        parameters,
+        config.layer_norms_every_steps,
+        config.histograms_every_steps,
+        is_stacked=lambda name: name.startswith("layers."),
+    )
 
 
 def make_train_step(
@@ -107,10 +123,11 @@ def make_train_step(
     config: PretrainingConfig,
     optimizer: optax.GradientTransformation,
     accept: Accept | None = None,
+    observe: Observe | None = None,
 ) -> Callable[[TrainState, np.ndarray], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated.
 
-    `accept` may refuse an update, see `apply_gradients`.
+    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`.
     """
     warmup = config.quantization_warmup_steps
 
@@ -120,7 +137,14 @@ def make_train_step(
         trainable = state.params["trainable"]
         loss, gradients = jax.value_and_grad(next_token_loss, argnums=1)(model, trainable, tokens, strength)
         return apply_gradients(
-            state, gradients, {"loss": loss}, optimizer, key=state.key, ema_decay=config.ema_decay, accept=accept
+            state,
+            gradients,
+            {"loss": loss},
+            optimizer,
+            key=state.key,
+            ema_decay=config.ema_decay,
+            accept=accept,
+            observe=observe,
         )
 
     return step

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from orchestai_jax.checkpoint import CheckpointReader, CheckpointStore
 from orchestai_jax.training.errors import TrainingDivergedError, TrainingError, TrainingInterrupted
@@ -17,10 +17,11 @@ from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.interrupts import StopRequest
 from orchestai_jax.training.loop_types import Batches, LoopResult, LoopSettings, Resume, TrainStep
 from orchestai_jax.training.measurements import Window, read_measurements
-from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
 from orchestai_jax.training.optimizer_chain import updates_before
+from orchestai_jax.training.recorder import Recorder
 from orchestai_jax.training.schedules import Schedule
+from orchestai_jax.training.trackers import Tracker
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.update import SKIPPED
 
@@ -61,6 +62,8 @@ def run_loop(
     assets: Mapping[str, str],
     monitor: Monitor | None = None,
     hooks: Sequence[Hook] = (),
+    trackers: Callable[[int], Sequence[Tracker]] = lambda step: (),
+    tokens_per_step: int | None = None,
 ) -> LoopResult:
     """Train until `num_epochs` are done or the validation metric no longer gets better.
 
@@ -82,6 +85,8 @@ def run_loop(
       assets: text files, saved in each checkpoint.
       monitor: who is told (null = nobody).
       hooks: called in this order, see Hook. Without any, nothing of a run changes.
+      trackers: opens who gets the lines of metrics too, given the step that the run goes on after.
+      tokens_per_step: for the speed that is shown (null = samples only).
 
     Raises TrainingDivergedError for a measurement that is not finite, TrainingError for metrics without the best
     metric, CheckpointError for a checkpoint that cannot be written or resumed from, and TrainingInterrupted after
@@ -103,9 +108,8 @@ def run_loop(
         assets,
         monitor or SilentMonitor(),
         hooks,
+        tokens_per_step,
     )
-    path = pathlib.Path(workdir) / METRICS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not resume and store.latest_step() is not None:
         raise TrainingError(f"{store.folder}: holds checkpoints already; resume, or give another folder")
     if resume:
@@ -116,12 +120,12 @@ def run_loop(
             run.monitor.note("no checkpoint to resume from; starting at step 0")
         else:
             run.restore(reader)
-    run.log = MetricsLog.resumed_at(path, run.step)
+    run.recorder = Recorder(workdir, run.step, run.steps_per_epoch, run.progress.wall_s, trackers)
     try:
         with StopRequest() as stop:
             return run.train(stop)
     finally:
-        run.log.close()
+        run.recorder.close()
         run.monitor.close()
 
 
@@ -142,10 +146,11 @@ class _Run:
         assets: Mapping[str, str],
         monitor: Monitor,
         hooks: Sequence[Hook],
+        tokens_per_step: int | None,
     ):
         self.state, self.train_step, self.batches, self.evaluate = state, train_step, batches, evaluate
         self.store, self.config, self.metadata, self.assets, self.monitor = store, config, metadata, assets, monitor
-        self.hooks = tuple(hooks)
+        self.hooks, self.tokens_per_step = tuple(hooks), tokens_per_step
         self.steps_per_epoch = batches.steps_per_epoch
         self.progress = _Progress(total_steps=num_epochs * self.steps_per_epoch)
         self.step = int(state.step)
@@ -153,12 +158,11 @@ class _Run:
         self.learning_rate = learning_rate
         self.rate = 0.0
         """Of the step that was read last."""
-        self.log: MetricsLog
+        self.recorder: Recorder
         self.pending: tuple[int, Mapping[str, Any]] | None = None
         """The last step's measurements, still on the device."""
         self.diagnostics: Mapping[str, Any] = {}
         """Arrays among the measurements that were read last, still on the device."""
-        self.started = time.monotonic()
 
     @property
     def total_steps(self) -> int:
@@ -172,8 +176,16 @@ class _Run:
 
     def event(self, step: int, name: str, **values: float | str) -> None:
         """See RunControl."""
-        self._write(step, "event", {"event": name, **values})
+        self.record(step, "event", {"event": name, **values})
         self.monitor.note(f"step {step}: {name}" + "".join(f", {key} {value}" for key, value in values.items()))
+
+    def record(self, step: int, split: str, values: Mapping[str, float | str]) -> None:
+        """See RunControl."""
+        self.recorder.line(step, split, values, self.rate)
+
+    def histogram(self, step: int, name: str, edges: np.ndarray, counts: np.ndarray) -> None:
+        """See RunControl."""
+        self.recorder.histogram(step, name, edges, counts)
 
     def restore(self, reader: CheckpointReader) -> None:
         """Go back to where the run was when it saved this checkpoint."""
@@ -195,7 +207,6 @@ class _Run:
 
     def train(self, stop: StopRequest) -> LoopResult:
         """The loop itself."""
-        self.started = time.monotonic() - self.progress.wall_s
         self.rate = self._rate(self.step + 1)
         total = self.progress.total_steps
         self.monitor.start(
@@ -203,6 +214,7 @@ class _Run:
             total_steps=total,
             steps_per_epoch=self.steps_per_epoch,
             samples_per_step=self.config.batch_size,
+            tokens_per_step=self.tokens_per_step,
         )
         for hook in self.hooks:
             hook.on_start(self)
@@ -249,7 +261,8 @@ class _Run:
                 raise TrainingDivergedError(f"step {step}: {broken}; {self._last_good()}")
         progress.window.add(values, applied=not refused)
         if step % self.config.log_every_steps == 0 or step % self.steps_per_epoch == 0:
-            self._write(step, "train", progress.window.take())
+            self.record(step, "train", progress.window.take())
+            self.recorder.system(step, self.config.batch_size, self.tokens_per_step)
         self.monitor.step(step, values, self.rate)
         for hook in self.hooks:
             hook.on_step(self, step, values)
@@ -287,7 +300,7 @@ class _Run:
         progress.stopped_early = (
             patience is not None and progress.validations_since_best >= patience and self.step < progress.total_steps
         )
-        self._write(self.step, "validation", metrics)
+        self.record(self.step, "validation", metrics)
         epoch = -(-self.step // self.steps_per_epoch)
         self.monitor.validation(epoch, metrics, is_best)
         if self.step % self.steps_per_epoch == 0:
@@ -301,8 +314,8 @@ class _Run:
         if self.saved_step == self.step:
             return
         self._read_pending()  # nothing that is not finite is ever saved
-        self.progress.wall_s = time.monotonic() - self.started
-        self.log.sync()
+        self.progress.wall_s = self.recorder.wall_s
+        self.recorder.sync()
         self.store.save(
             self.step,
             self.state,
@@ -321,16 +334,6 @@ class _Run:
         """The learning rate of a step (from 1): that of the updates before it, of which refused ones are none."""
         updates = updates_before(step, self.progress.skipped, self.config.accumulate_steps)
         return float(self.learning_rate(updates))
-
-    def _write(self, step: int, split: str, values: Mapping[str, float | str]) -> None:
-        self.log.write(
-            step=step,
-            epoch=(step - 1) // self.steps_per_epoch + 1,
-            split=split,
-            values=values,
-            learning_rate=self.rate,
-            wall_s=time.monotonic() - self.started,
-        )
 
     def _last_good(self) -> str:
         self.store.wait()

@@ -11,11 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as RemainingColumn
 
+from orchestai_jax.training.memory import memory_in_use
+
 
 class Monitor(Protocol):
     """Told about everything that happens in a run; shows what it likes."""
 
-    def start(self, *, step: int, total_steps: int, steps_per_epoch: int, samples_per_step: int) -> None:
+    def start(
+        self,
+        *,
+        step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        samples_per_step: int,
+        tokens_per_step: int | None = None,
+    ) -> None:
         """Training begins after `step` steps that are done already."""
         ...
 
@@ -43,7 +53,15 @@ class Monitor(Protocol):
 class SilentMonitor:
     """Shows nothing."""
 
-    def start(self, *, step: int, total_steps: int, steps_per_epoch: int, samples_per_step: int) -> None:
+    def start(
+        self,
+        *,
+        step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        samples_per_step: int,
+        tokens_per_step: int | None = None,
+    ) -> None:
         """Show nothing."""
 
     def step(self, step: int, values: Mapping[str, float], learning_rate: float) -> None:
@@ -86,11 +104,21 @@ class PlainMonitor:
         self._stream, self._every_s, self._clock = stream, every_s, clock
         self._shown: float | None = None
         self._total = self._steps_per_epoch = self._samples = 0
+        self._tokens: int | None = None
         self._pace = _Pace(0, 0, clock)
 
-    def start(self, *, step: int, total_steps: int, steps_per_epoch: int, samples_per_step: int) -> None:
+    def start(
+        self,
+        *,
+        step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        samples_per_step: int,
+        tokens_per_step: int | None = None,
+    ) -> None:
         """Remember the run's size."""
-        self._total, self._steps_per_epoch, self._samples = total_steps, steps_per_epoch, samples_per_step
+        self._total, self._steps_per_epoch = total_steps, steps_per_epoch
+        self._samples, self._tokens = samples_per_step, tokens_per_step
         self._pace = _Pace(step, total_steps, self._clock)
         self._shown = None
         self.note(f"training from step {step} to {total_steps}, {steps_per_epoch} steps an epoch")
@@ -103,8 +131,8 @@ class PlainMonitor:
         self.note(
             f"epoch {_epoch(step, self._steps_per_epoch)}/{epochs} step {step}/{self._total} "
             f"{_shown(values, first='loss')} lr {learning_rate:.2e} "
-            f"{self._pace.steps_per_second(step) * self._samples:.0f} samples/s "
-            f"{_duration(self._pace.seconds_left(step))} left"
+            f"{_speed(self._pace.steps_per_second(step), self._samples, self._tokens)} "
+            f"{_duration(self._pace.seconds_left(step))} left, {_memory()}"
         )
 
     def validation(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
@@ -132,7 +160,7 @@ class PlainMonitor:
 
 
 class RichMonitor:
-    """A live bar with epoch, step, speed, loss, learning rate and the time left; lines above it for what stays."""
+    """A live bar: epoch, step, time left, loss, learning rate, speed, memory; lines above it for what stays."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -140,21 +168,30 @@ class RichMonitor:
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._steps_per_epoch = self._epochs = self._samples = 0
+        self._tokens: int | None = None
         self._pace = _Pace(0, 0, clock)
 
-    def start(self, *, step: int, total_steps: int, steps_per_epoch: int, samples_per_step: int) -> None:
+    def start(
+        self,
+        *,
+        step: int,
+        total_steps: int,
+        steps_per_epoch: int,
+        samples_per_step: int,
+        tokens_per_step: int | None = None,
+    ) -> None:
         """Show the bar."""
-        self._steps_per_epoch, self._samples = steps_per_epoch, samples_per_step
+        self._steps_per_epoch, self._samples, self._tokens = steps_per_epoch, samples_per_step, tokens_per_step
         self._epochs = -(-total_steps // steps_per_epoch)
         self._pace = _Pace(step, total_steps, self._clock)
         self._update("train", step, total_steps, f"epoch {_epoch(step, steps_per_epoch)}/{self._epochs}")
 
     def step(self, step: int, values: Mapping[str, float], learning_rate: float) -> None:
         """Move the bar."""
-        speed = self._pace.steps_per_second(step) * self._samples
+        speed = _speed(self._pace.steps_per_second(step), self._samples, self._tokens)
         details = f"{_shown({'loss': values['loss']}) + '  ' if 'loss' in values else ''}lr {learning_rate:.1e}"
         label = f"epoch {_epoch(step, self._steps_per_epoch)}/{self._epochs}"
-        self._update("train", step, None, label, f"{details}  {speed:.0f} samples/s")
+        self._update("train", step, None, label, f"{details}  {speed}  {_memory()}")
 
     def validation(self, epoch: int, metrics: Mapping[str, float], is_best: bool) -> None:
         """A line above the bar."""
@@ -211,6 +248,18 @@ def _epoch(step: int, steps_per_epoch: int) -> int:
 def _shown(values: Mapping[str, float], first: str | None = None) -> str:
     names = sorted(values, key=lambda name: name != first)
     return "  ".join(f"{name} {values[name]:.4g}" for name in names)
+
+
+def _speed(steps_per_second: float, samples: int, tokens: int | None) -> str:
+    shown = f"{steps_per_second * samples:.0f} samples/s"
+    return f"{shown} {steps_per_second * tokens:.0f} tokens/s" if tokens is not None else shown
+
+
+def _memory() -> str:
+    """`512 MB`, and the device's where it tells."""
+    used = memory_in_use()
+    device = f", device {used['device_mb']:.0f} MB" if "device_mb" in used else ""
+    return f"{used['host_mb']:.0f} MB{device}"
 
 
 def _duration(seconds: float) -> str:

@@ -32,15 +32,18 @@ from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
 from orchestai_jax.training.hooks import Hook
+from orchestai_jax.training.layer_monitor import LayerMonitor
+from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
 from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
 from orchestai_jax.training.planning_evaluation import make_evaluation
+from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
-from orchestai_jax.training.update import Accept, apply_gradients
+from orchestai_jax.training.update import Accept, Observe, apply_gradients
 from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
 from orchestai_jax.workflow import Catalog
 
@@ -116,10 +119,14 @@ def _train(
         ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
     )
     state = jax.device_put(state, jax.devices()[0])
+    monitoring = config.monitoring
+    layers = LayerStatistics.of(
+        parts["trainable"], monitoring.layer_norms_every_steps, monitoring.histograms_every_steps
+    )
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
-            train_step=make_train_step(graphdef, occurring, optimizer, phase),
+            train_step=make_train_step(graphdef, occurring, optimizer, phase, observe=layers.measure),
             batches=batches,
             evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
             store=store,
@@ -131,7 +138,8 @@ def _train(
             metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),
             assets=planner_assets(tokenizer, samples.catalog, statistics),
             monitor=monitor,
-            hooks=hooks,
+            hooks=(LayerMonitor(layers, monitoring), *hooks),
+            trackers=functools.partial(open_trackers, config, workdir),
         )
 
 
@@ -158,10 +166,11 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     config: Phase1Config,
     accept: Accept | None = None,
+    observe: Observe | None = None,
 ) -> Callable[[TrainState, PlanningBatch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket.
 
-    `accept` may refuse an update, see `apply_gradients`.
+    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -175,7 +184,14 @@ def make_train_step(
         trainable = state.params["trainable"]
         gradients, measurements = jax.grad(loss_of, has_aux=True)(trainable)
         return apply_gradients(
-            state, gradients, measurements, optimizer, key=key, ema_decay=config.ema_decay, accept=accept
+            state,
+            gradients,
+            measurements,
+            optimizer,
+            key=key,
+            ema_decay=config.ema_decay,
+            accept=accept,
+            observe=observe,
         )
 
     return lambda state, batch: step(state, batch, catalog)

@@ -14,6 +14,9 @@ from orchestai_jax.training.train_state import TrainState
 Accept = Callable[[Mapping[str, jax.Array]], jax.Array]
 """A step's measurements (traced scalars) to bool[]: whether its update is applied. Runs inside jit."""
 
+Observe = Callable[[jax.Array, Any, Any, Any], dict[str, jax.Array]]
+"""(step from 1, gradients, parameters, updates) to more measurements, as LayerStatistics.measure. Runs inside jit."""
+
 SKIPPED = "skipped_updates"
 """The measurement that counts refused updates since the run began; there where updates can be refused."""
 
@@ -27,6 +30,7 @@ def apply_gradients(
     key: jax.Array,
     ema_decay: float | None = None,
     accept: Accept | None = None,
+    observe: Observe | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The next state, and the measurements with `gradient_norm` (global, before clipping) among them.
 
@@ -42,6 +46,7 @@ def apply_gradients(
       key: the random key that the next step starts from.
       ema_decay: see `average`; wanted where `state.ema` is there.
       accept: None = every update is applied, and the program is the one without gates.
+      observe: what else is measured; it sees the update that the optimizer made, refused or not.
     """
     trainable = state.params["trainable"]
     updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
@@ -66,6 +71,8 @@ def apply_gradients(
             ema = jax.tree.map(lambda new, old: jnp.where(applied, new, old), ema, state.ema)
         skipped = skipped + jnp.where(applied, 0, 1).astype(jnp.int32)
         measured[SKIPPED] = skipped
+    if observe is not None:
+        measured |= observe(state.step + 1, gradients, trainable, updates)
     params = {**state.params, "trainable": stepped}
     return TrainState(state.step + 1, params, opt_state, key, skipped, ema), measured
 

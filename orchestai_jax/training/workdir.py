@@ -32,6 +32,8 @@ from orchestai_jax.training.metrics_log import METRICS_FILE, read_metrics
 
 CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"
+_FREE = ("system.", "monitoring.trackers", "monitoring.mlflow_store")
+"""Keys that may differ between a run and its resumption."""
 
 
 @contextlib.contextmanager
@@ -99,7 +101,7 @@ def open_store(workdir: str | pathlib.Path, settings: KeepSettings) -> Checkpoin
 def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRunConfig, *, resume: bool) -> None:
     """Make the work folder and write `config.yaml` into it; or make sure that `config` is the one it was begun with.
 
-    The `system` section may differ between a run and its resumption: it changes no result.
+    `system` and `monitoring.trackers` may differ between a run and its resumption: they change no result.
 
     Raises TrainingError for a folder that holds something already (without `resume`), one that cannot be made, and one
     that was begun with another configuration, naming each key that differs.
@@ -132,7 +134,7 @@ def _check_same(begun: pathlib.Path, config: RunConfig | LanguageRunConfig) -> N
         before = parse_run_config(begun.read_text(encoding="utf-8"), source=str(begun))
     except (ConfigError, UnicodeDecodeError) as error:
         raise TrainingError(f"the run cannot be resumed: {error}; give another --workdir") from None
-    differences = [d for d in config_differences(before, config) if not d[0].startswith("system.")]
+    differences = [d for d in config_differences(before, config) if not d[0].startswith(_FREE)]
     if differences:
         listed = ", ".join(f"{key} ({_brief(was)} then, {_brief(now)} now)" for key, was, now in differences)
         raise TrainingError(

@@ -2,10 +2,12 @@ import io
 import logging
 import sys
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from orchestai_jax.training import PlainMonitor, RichMonitor, SilentMonitor, make_monitor
+from orchestai_jax.training import PlainMonitor, RichMonitor, SilentMonitor, make_monitor, monitoring
+from orchestai_jax.training.memory import memory_in_use
 
 
 class Clock:
@@ -16,10 +18,11 @@ class Clock:
         return self.now
 
 
-def test_plain_lines_every_so_often():
+def test_plain_lines_every_so_often(monkeypatch):
     clock, stream = Clock(), io.StringIO()
     monitor = PlainMonitor(stream, every_s=10, clock=clock)
-    monitor.start(step=20, total_steps=60, steps_per_epoch=20, samples_per_step=4)
+    monkeypatch.setattr(monitoring, "memory_in_use", lambda: {"host_mb": 512.4, "device_mb": 99.0})
+    monitor.start(step=20, total_steps=60, steps_per_epoch=20, samples_per_step=4, tokens_per_step=40)
     for step in range(21, 41):
         clock.now += 2.0
         monitor.step(step, {"b": 2.0, "loss": 0.5}, 1e-3)
@@ -27,7 +30,10 @@ def test_plain_lines_every_so_often():
     monitor.progress("reading", 5, 5)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "training from step 20 to 60, 20 steps an epoch"
-    assert lines[1] == "epoch 2/3 step 21/60 loss 0.5  b 2 lr 1.00e-03 2 samples/s 1:18 left"
+    assert (
+        lines[1]
+        == "epoch 2/3 step 21/60 loss 0.5  b 2 lr 1.00e-03 2 samples/s 20 tokens/s 1:18 left, 512 MB, device 99 MB"
+    )
     assert [line.split()[3] for line in lines[1:-2]] == ["21/60", "26/60", "31/60", "36/60"]
     assert lines[-2:] == ["epoch 2 validation: score 0.75 (best)", "reading: 5/5"]
 
@@ -43,7 +49,16 @@ def test_rich_bar_shows_everything():
     monitor.validation(1, {"score": 0.75}, False)
     monitor.close()
     text = stream.getvalue()
-    for part in ("reading", "epoch 2/3", "21/60", "loss 0.5", "lr 1.0e-03", "42 samples/s", "epoch 1 validation"):
+    for part in (
+        "reading",
+        "epoch 2/3",
+        "21/60",
+        "loss 0.5",
+        "lr 1.0e-03",
+        "42 samples/s",
+        " MB",
+        "epoch 1 validation",
+    ):
         assert part in text
 
 
@@ -55,6 +70,14 @@ def test_choice_of_monitor(monkeypatch):
     assert isinstance(make_monitor("auto"), PlainMonitor)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert isinstance(make_monitor("auto"), RichMonitor)
+
+
+def test_memory_is_what_the_system_says():
+    before = memory_in_use()["host_mb"]
+    block = np.ones(2**25)  # 256 MB, touched
+    assert 200 < memory_in_use()["host_mb"] - before < 400
+    assert block.sum() == 2**25
+    assert "device_mb" not in memory_in_use()  # a CPU does not tell
 
 
 @pytest.mark.parametrize("kind", ["none", "plain", "rich"])

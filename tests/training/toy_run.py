@@ -67,7 +67,7 @@ def make_state(optimizer, ema=False):
     )
 
 
-def make_train_step(optimizer, bad=lambda step: False, accept=None, ema_decay=None):
+def make_train_step(optimizer, bad=lambda step: False, accept=None, ema_decay=None, observe=None):
     def loss_of(trainable, frozen, batch, key):
         predicted = forward({"trainable": trainable, "frozen": frozen}, batch["x"], key)
         return jnp.sum(batch["weights"] * (predicted - batch["y"]) ** 2) / jnp.sum(batch["weights"])
@@ -76,7 +76,9 @@ def make_train_step(optimizer, bad=lambda step: False, accept=None, ema_decay=No
         key, dropout = jax.random.split(state.key)
         loss, gradients = jax.value_and_grad(loss_of)(state.params["trainable"], state.params["frozen"], batch, dropout)
         loss, gradients = jax.tree.map(lambda x: jnp.where(bad(state.step + 1), jnp.nan, x), (loss, gradients))
-        return apply_gradients(state, gradients, {"loss": loss}, optimizer, key=key, ema_decay=ema_decay, accept=accept)
+        return apply_gradients(
+            state, gradients, {"loss": loss}, optimizer, key=key, ema_decay=ema_decay, accept=accept, observe=observe
+        )
 
     return jax.jit(step, donate_argnums=0)
 
@@ -94,10 +96,12 @@ def run(
     accept=None,
     hooks=(),
     starts_with_average=None,
+    observe=None,
+    tracker=None,
 ):
     batches, x, y = make_batches(samples)
     optimizer = build_optimizer(config, config.num_epochs * batches.steps_per_epoch)
-    jitted = make_train_step(optimizer, bad, accept, config.ema_decay)
+    jitted = make_train_step(optimizer, bad, accept, config.ema_decay, observe)
 
     starts_with_average = config.ema_decay is not None if starts_with_average is None else starts_with_average
 
@@ -134,6 +138,7 @@ def run(
             assets={"notes.txt": "toy"},
             monitor=monitor,
             hooks=hooks,
+            trackers=lambda step: [] if tracker is None else [tracker],
         )
 
 
