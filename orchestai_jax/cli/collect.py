@@ -10,27 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import FAILED, WrongUseError
-from orchestai_jax.cli.hybrid_options import (
-    HybridOptions,
-    LlmKeyOption,
-    LlmModelOption,
-    LlmOption,
-    LlmPricesOption,
-    ThresholdOption,
-)
+from orchestai_jax.cli.hybrid_options import HybridOptions
+from orchestai_jax.cli.option_groups import takes_groups
 from orchestai_jax.cli.planning_inputs import (
     MAX_INSTRUCTION,
-    CatalogOption,
-    GraphOption,
+    PLANNER,
     JsonOption,
-    PreferOption,
+    PlanningOptions,
     open_planner,
     prove_writable,
-    read_catalog,
-    read_preference,
 )
-from orchestai_jax.cli.policy_options import PoliciesOption, TimeoutOption, read_policies
-from orchestai_jax.cli.running import DEFAULT_RECORDS, RecordsOption
+from orchestai_jax.cli.run_options import RunOptions
 from orchestai_jax.cli.stopping import DaemonThreads, run_to_its_end
 
 if TYPE_CHECKING:
@@ -42,18 +32,18 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
-    app.command(name="collect", short_help="Run many instructions and record them as training data.")(collect)
+    app.command(name="collect", short_help="Run many instructions and record them as training data.")(
+        takes_groups(collect)
+    )
 
 
 def collect(
+    *,
     instructions: Annotated[
         pathlib.Path | None,
         typer.Argument(metavar="INSTRUCTIONS", help="Text file, one instruction a line.", show_default=False),
     ] = None,
-    planner: Annotated[
-        pathlib.Path | None,
-        typer.Option("--planner", metavar="PLANNER", help="Workdir or checkpoint folder of a planner."),
-    ] = None,
+    planner: Annotated[pathlib.Path | None, PLANNER] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="Most instructions; default: all of the file.")] = None,
     synthesize: Annotated[
         bool, typer.Option("--synthesize", help="Make -n instructions over the catalog and the files in --root.")
@@ -62,13 +52,8 @@ def collect(
         pathlib.Path | None,
         typer.Option("--templates", metavar="FILE", help="Clauses and values for --synthesize (YAML)."),
     ] = None,
-    catalog: CatalogOption = None,
-    graph: GraphOption = None,
-    prefer: PreferOption = None,
-    root: Annotated[
-        pathlib.Path, typer.Option("--root", metavar="DIR", help="Folder that files are read inside.")
-    ] = pathlib.Path(),
-    records: RecordsOption = DEFAULT_RECORDS,
+    over: PlanningOptions,
+    options: RunOptions,
     candidates: Annotated[
         int, typer.Option("--candidates", metavar="K", min=1, help="Plans that are run for each instruction.")
     ] = 1,
@@ -79,26 +64,10 @@ def collect(
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of made-up instructions and explored workers.")] = 0,
-    max_concurrency: Annotated[
-        int, typer.Option("--max-concurrency", metavar="N", min=1, help="Tasks of a run that may run at once.")
-    ] = 4,
-    policies: PoliciesOption = None,
-    timeout: TimeoutOption = None,
-    budget: Annotated[
-        float | None, typer.Option("--budget", metavar="DOLLARS", help="What each of the runs may cost.")
-    ] = None,
-    deadline: Annotated[
-        float | None,
-        typer.Option("--deadline", metavar="SECONDS", help="When what still runs of a run is stopped."),
-    ] = None,
     keep_outputs: Annotated[
         bool, typer.Option("--keep-outputs", help="Keep the files that runs write, in ROOT/outputs/RUN_ID.")
     ] = False,
-    llm: LlmOption = None,
-    llm_model: LlmModelOption = None,
-    llm_key_env: LlmKeyOption = None,
-    llm_prices: LlmPricesOption = None,
-    hybrid_threshold: ThresholdOption = None,
+    hybrid: HybridOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Plan and run instructions one after the other, and append a record of every run.
@@ -120,24 +89,20 @@ def collect(
         raise WrongUseError("--synthesize needs -n, the number of instructions to make")
     if templates is not None and not synthesize:
         raise WrongUseError("--templates goes with --synthesize")
-    if not root.is_dir():
-        raise WrongUseError(f"--root {root} is not a folder")
-    limits = {"default": {"timeout_s": timeout}, "budget": {"cost": budget, "deadline_s": deadline}}
-    rules = read_policies(policies, limits)
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
-    preference = read_preference(prefer)
+    rules = options.rules()
+    preference = over.read_preference()
     given = None if instructions is None else read_instructions(instructions)[:n]
-    prove_writable(records, "--records")
+    prove_writable(options.records, "--records")
     opened = open_planner(planner)
-    chosen = read_catalog(catalog, graph) or opened.catalog
-    texts = given if given is not None else _made_up(chosen, n or 1, seed, root, templates)
+    chosen = over.read_catalog() or opened.catalog
+    texts = given if given is not None else _made_up(chosen, n or 1, seed, options.root, templates)
     from orchestai_jax.execution import CollectionSettings
 
     settings = CollectionSettings(
         candidates=candidates,
         explore_workers=explore_workers,
         seed=seed,
-        max_concurrency=max_concurrency,
+        max_concurrency=options.max_concurrency,
         keep_outputs=keep_outputs,
     )
     summary = run_to_its_end(
@@ -148,17 +113,17 @@ def collect(
             settings,
             hybrid,
             preference or opened.preference,
-            root=root,
-            records=records,
+            root=options.root,
+            records=options.records,
             checkpoint=planner,
             policies=rules,
             quiet=as_json,
         )
     )
     if as_json:
-        typer.echo(json.dumps({"records": str(records), **summary.as_dict()}, indent=2))
+        typer.echo(json.dumps({"records": str(options.records), **summary.as_dict()}, indent=2))
     else:
-        _print_summary(summary, records)
+        _print_summary(summary, options.records)
     if not summary.runs and not summary.already_recorded:
         raise typer.Exit(FAILED)
 

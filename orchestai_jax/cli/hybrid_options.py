@@ -16,73 +16,69 @@ if TYPE_CHECKING:
     from orchestai_jax.planner import Planner
     from orchestai_jax.workflow import Catalog, Prices
 
-LlmOption = Annotated[
-    str | None,
-    typer.Option(
-        "--llm",
-        metavar="URL",
-        help="OpenAI-compatible endpoint, such as http://127.0.0.1:8080/v1, that plans where the planner is unsure.",
-    ),
-]
-LlmModelOption = Annotated[
-    str | None, typer.Option("--llm-model", metavar="NAME", help="The endpoint's model that plans.")
-]
-LlmKeyOption = Annotated[
-    str | None,
-    typer.Option("--llm-key-env", metavar="NAME", help="Environment variable with the endpoint's key; default: none."),
-]
-LlmPricesOption = Annotated[
-    pathlib.Path | None,
-    typer.Option(
-        "--llm-prices",
-        metavar="FILE",
-        help="YAML of model name (or pattern) to prices, such as `gpt-*: {input_per_million: 2}`; default: no cost.",
-    ),
-]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option(
-        "--hybrid-threshold",
-        metavar="P",
-        min=0.0,
-        max=1.0,
-        help="Least confidence of a plan that is not planned again; without --llm it is only said.",
-    ),
-]
-
 
 @dataclasses.dataclass(frozen=True)
 class HybridOptions:
     """What was given of the options; nothing of it is used before something is planned."""
 
-    url: str | None
-    model: str | None
-    key_env: str | None
-    threshold: float | None
-    prices: pathlib.Path | None = None
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            "--llm",
+            metavar="URL",
+            help="OpenAI-compatible endpoint (http://127.0.0.1:8080/v1, …) that plans where the planner is unsure.",
+        ),
+    ] = None
+    llm_model: Annotated[
+        str | None, typer.Option("--llm-model", metavar="NAME", help="The endpoint's model that plans.")
+    ] = None
+    llm_key_env: Annotated[
+        str | None,
+        typer.Option(
+            "--llm-key-env", metavar="NAME", help="Environment variable with the endpoint's key; default: none."
+        ),
+    ] = None
+    llm_prices: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--llm-prices",
+            metavar="FILE",
+            help="YAML of model name (or pattern) to prices (`gpt-*: {input_per_million: 2}`); default: no cost.",
+        ),
+    ] = None
+    hybrid_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--hybrid-threshold",
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="Least confidence of a plan that is not planned again; without --llm it is only said.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        if self.url is None and any(given is not None for given in (self.model, self.key_env, self.prices)):
+        if self.llm is None and any(given is not None for given in (self.llm_model, self.llm_key_env, self.llm_prices)):
             raise WrongUseError(
                 "--llm-model, --llm-key-env and --llm-prices go with --llm URL, the endpoint that plans"
             )
-        if self.url is not None and self.model is None:
+        if self.llm is not None and self.llm_model is None:
             raise WrongUseError("--llm needs --llm-model NAME, the model that plans")
 
     @property
     def wanted(self) -> bool:
         """Whether hybrid planning is asked for."""
-        return self.url is not None or self.threshold is not None
+        return self.llm is not None or self.hybrid_threshold is not None
 
     def policy(self) -> HybridPolicy:
         """When the model is asked."""
         from orchestai_jax.execution import HybridPolicy
 
-        return HybridPolicy() if self.threshold is None else HybridPolicy(threshold=self.threshold)
+        return HybridPolicy() if self.hybrid_threshold is None else HybridPolicy(threshold=self.hybrid_threshold)
 
     def open_model(self) -> Any:
         """The model as a worker; None where there is no endpoint. Raises WrongUseError for what is no endpoint."""
-        if self.url is None:
+        if self.llm is None:
             return None
         import pydantic
 
@@ -91,7 +87,7 @@ class HybridOptions:
 
         try:
             connection = OpenAIConnection(
-                model=self.model or "", base_url=self.url, key_env=self.key_env, prices=self._prices()
+                model=self.llm_model or "", base_url=self.llm, key_env=self.llm_key_env, prices=self._prices()
             )
         except pydantic.ValidationError as error:
             first = error.errors()[0]
@@ -102,14 +98,14 @@ class HybridOptions:
         from orchestai_jax.workers.discovery.endpoint_models import price_of, read_prices
         from orchestai_jax.workflow import Prices
 
-        if self.prices is None:
+        if self.llm_prices is None:
             return Prices()
         try:
-            row = price_of(self.model or "", read_prices(self.prices))
+            row = price_of(self.llm_model or "", read_prices(self.llm_prices))
         except (ValueError, OSError) as error:
             raise WrongUseError(f"--llm-prices: {error}") from error
         if row is None:
-            raise WrongUseError(f"--llm-prices: {self.prices} has no row for the model {self.model}")
+            raise WrongUseError(f"--llm-prices: {self.llm_prices} has no row for the model {self.llm_model}")
         return row
 
     def plan(

@@ -10,25 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
-from orchestai_jax.cli.hybrid_options import (
-    HybridOptions,
-    LlmKeyOption,
-    LlmModelOption,
-    LlmOption,
-    LlmPricesOption,
-    ThresholdOption,
-)
-from orchestai_jax.cli.plan_limits import BudgetOption, DeadlineOption, LeastSuccessOption, keep_to_limits
+from orchestai_jax.cli.hybrid_options import HybridOptions
+from orchestai_jax.cli.option_groups import takes_groups
+from orchestai_jax.cli.plan_limits import PlanLimits, keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
-    CatalogOption,
-    GraphOption,
+    PLANNER,
     JsonOption,
-    PreferOption,
+    PlanningOptions,
     open_planner,
     prove_writable,
-    read_catalog,
     read_instruction,
-    read_preference,
 )
 
 if TYPE_CHECKING:
@@ -38,25 +29,16 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
-    app.command(name="plan", short_help="Plan an instruction.")(plan)
+    app.command(name="plan", short_help="Plan an instruction.")(takes_groups(plan))
 
 
 def plan(
+    *,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The instruction; - reads it from stdin.")],
-    planner: Annotated[
-        pathlib.Path, typer.Option("--planner", metavar="PLANNER", help="Workdir or checkpoint folder of a planner.")
-    ],
-    catalog: CatalogOption = None,
-    graph: GraphOption = None,
-    prefer: PreferOption = None,
-    deadline: DeadlineOption = None,
-    budget: BudgetOption = None,
-    least_success: LeastSuccessOption = None,
-    llm: LlmOption = None,
-    llm_model: LlmModelOption = None,
-    llm_key_env: LlmKeyOption = None,
-    llm_prices: LlmPricesOption = None,
-    hybrid_threshold: ThresholdOption = None,
+    planner: Annotated[pathlib.Path, PLANNER],
+    over: PlanningOptions,
+    limits: PlanLimits,
+    hybrid: HybridOptions,
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
@@ -80,15 +62,14 @@ def plan(
     """
     if as_json + mermaid + (svg is not None) > 1:
         raise WrongUseError("--json, --mermaid and --svg exclude one another; give one")
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     if hybrid.wanted and (explain or explain_html is not None):
         raise WrongUseError(
             "--explain tells why the learned planner planned so; leave --llm and --hybrid-threshold out"
         )
     if explain_html is not None:
         prove_writable(explain_html, "--explain-html")
-    instruction, preference = read_instruction(text), read_preference(prefer)
-    chosen = read_catalog(catalog, graph)
+    instruction, preference = read_instruction(text), over.read_preference()
+    chosen = over.read_catalog()
     opened = open_planner(planner)
     explanation = None
     if explain or explain_html is not None:
@@ -99,7 +80,7 @@ def plan(
     else:
         workflow = opened.plan(instruction, catalog=chosen, preference=preference)
     planned_over = chosen if chosen is not None else opened.catalog
-    workflow = keep_to_limits(workflow, planned_over, deadline, budget, least_success)
+    workflow = keep_to_limits(workflow, planned_over, limits)
     if explanation is not None:
         explanation = dataclasses.replace(explanation, workflow=workflow)
     if explanation is not None and explain_html is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,39 +12,38 @@ from orchestai_jax.cli.errors import WrongUseError
 if TYPE_CHECKING:
     from orchestai_jax.workflow import Catalog, Workflow
 
-DeadlineOption = Annotated[
-    float | None,
-    typer.Option("--deadline", metavar="SECONDS", help="Choose the cheapest workers that are done in this time."),
-]
-BudgetOption = Annotated[
-    float | None,
-    typer.Option("--budget", metavar="DOLLARS", help="Choose the fastest workers that cost no more than this."),
-]
-LeastSuccessOption = Annotated[
-    float | None,
-    typer.Option("--least-success", metavar="P", help="Least probability that all tasks succeed, above 0 to 1."),
-]
+
+@dataclasses.dataclass(frozen=True)
+class PlanLimits:
+    """What was given of them."""
+
+    deadline: Annotated[
+        float | None,
+        typer.Option("--deadline", metavar="SECONDS", help="Choose the cheapest workers that are done in this time."),
+    ] = None
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="DOLLARS", help="Choose the fastest workers that cost no more than this."),
+    ] = None
+    least_success: Annotated[
+        float | None,
+        typer.Option("--least-success", metavar="P", help="Least probability that all tasks succeed, above 0 to 1."),
+    ] = None
 
 
-def keep_to_limits(
-    workflow: Workflow,
-    catalog: Catalog,
-    deadline: float | None,
-    budget: float | None,
-    least_success: float | None,
-) -> Workflow:
+def keep_to_limits(workflow: Workflow, catalog: Catalog, given: PlanLimits) -> Workflow:
     """The workflow with the workers that suit the limits best by the catalog's figures, and a note of what to expect.
 
     Without any limit the workflow comes back as it is. Raises WrongUseError for limits out of range, or that no choice
     of workers meets, and for a task that no worker can do.
     """
-    if (deadline is None and budget is None and least_success is None) or not workflow.tasks:
+    if given == PlanLimits() or not workflow.tasks:
         return workflow
     from orchestai_jax.planner.assignment import Limits, assign_workers, catalog_estimates, with_workers
 
-    minimise = "latency" if budget is not None and deadline is None else "cost"
+    minimise = "latency" if given.budget is not None and given.deadline is None else "cost"
     try:
-        limits = Limits(deadline=deadline, budget=budget, least_success=least_success)
+        limits = Limits(deadline=given.deadline, budget=given.budget, least_success=given.least_success)
         found = assign_workers(workflow, catalog_estimates(workflow, catalog), minimise=minimise, limits=limits)
     except ValueError as error:
         raise WrongUseError(f"{error}; change --deadline, --budget or --least-success, or the catalog") from error

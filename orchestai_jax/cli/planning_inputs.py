@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
 import tempfile
@@ -40,6 +41,7 @@ PreferOption = Annotated[
         help="balanced, quality, fast, cheap, or weights such as success=1,cost=0.2,latency=0.",
     ),
 ]
+PLANNER = typer.Option("--planner", metavar="PLANNER", help="Workdir or checkpoint folder of a planner.")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
 
@@ -94,13 +96,25 @@ def read_catalog(catalog: pathlib.Path | None, graph: pathlib.Path | None) -> Ca
     return load_catalog(catalog, graph)
 
 
-def read_preference(text: str | None) -> Preference | None:
-    """The preference of `--prefer`; None where it is not given."""
-    if text is None:
-        return None
-    from orchestai_jax.config import Preference
+@dataclasses.dataclass(frozen=True)
+class PlanningOptions:
+    """What is planned over, and for whom: `--catalog`, `--graph`, `--prefer`."""
 
-    return Preference.parse(text)
+    catalog: CatalogOption = None
+    graph: GraphOption = None
+    prefer: PreferOption = None
+
+    def read_catalog(self) -> Catalog | None:
+        """The catalog; None where none is given."""
+        return read_catalog(self.catalog, self.graph)
+
+    def read_preference(self) -> Preference | None:
+        """The preference; None where none is given."""
+        if self.prefer is None:
+            return None
+        from orchestai_jax.config import Preference
+
+        return Preference.parse(self.prefer)
 
 
 def prove_writable(path: pathlib.Path, option: str) -> None:

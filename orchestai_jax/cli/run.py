@@ -9,28 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
-from orchestai_jax.cli.hybrid_options import (
-    HybridOptions,
-    LlmKeyOption,
-    LlmModelOption,
-    LlmOption,
-    LlmPricesOption,
-    ThresholdOption,
-)
-from orchestai_jax.cli.plan_limits import keep_to_limits
+from orchestai_jax.cli.hybrid_options import HybridOptions
+from orchestai_jax.cli.option_groups import takes_groups
+from orchestai_jax.cli.plan_limits import PlanLimits, keep_to_limits
 from orchestai_jax.cli.planning_inputs import (
-    CatalogOption,
-    GraphOption,
+    PLANNER,
     JsonOption,
-    PreferOption,
+    PlanningOptions,
     open_planner,
     prove_writable,
-    read_catalog,
     read_instruction,
-    read_preference,
 )
-from orchestai_jax.cli.policy_options import PoliciesOption, TimeoutOption, read_policies
-from orchestai_jax.cli.running import DEFAULT_RECORDS, ProcessesOption, Running, TraceOption, journals_of
+from orchestai_jax.cli.run_options import RunOptions
+from orchestai_jax.cli.running import ProcessesOption, Running, TraceOption, journals_of
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
@@ -50,65 +41,35 @@ class _Plan:
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
-    app.command(name="run", short_help="Plan and run an instruction, or run a saved plan.")(run)
+    app.command(name="run", short_help="Plan and run an instruction, or run a saved plan.")(takes_groups(run))
 
 
 def run(
+    *,
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="The instruction; - reads it from stdin.", show_default=False)
     ] = None,
-    planner: Annotated[
-        pathlib.Path | None,
-        typer.Option("--planner", metavar="PLANNER", help="Workdir or checkpoint folder of a planner."),
-    ] = None,
+    planner: Annotated[pathlib.Path | None, PLANNER] = None,
     workflow: Annotated[
         pathlib.Path | None,
         typer.Option("--workflow", metavar="FILE", help="Run this saved plan (`orchestai plan --json`), plan nothing."),
     ] = None,
-    catalog: CatalogOption = None,
-    graph: GraphOption = None,
-    prefer: PreferOption = None,
-    root: Annotated[
-        pathlib.Path, typer.Option("--root", metavar="DIR", help="Folder that files are read inside.")
-    ] = pathlib.Path(),
+    over: PlanningOptions,
+    options: RunOptions,
     out: Annotated[
         pathlib.Path | None,
         typer.Option("--out", metavar="DIR", help="Folder inside --root for new files; default: outputs/RUN_ID."),
     ] = None,
-    records: Annotated[
-        pathlib.Path, typer.Option("--records", metavar="FILE", help="The run's record is appended to this file.")
-    ] = DEFAULT_RECORDS,
-    max_concurrency: Annotated[
-        int, typer.Option("--max-concurrency", metavar="N", min=1, help="Tasks that may run at once.")
-    ] = 4,
-    policies: PoliciesOption = None,
     attempts: Annotated[
         int | None, typer.Option("--attempts", metavar="N", min=1, help="Most calls of one worker for one task.")
     ] = None,
-    timeout: TimeoutOption = None,
     fallback: Annotated[
         int | None, typer.Option("--fallback", metavar="N", min=0, help="Other workers that may take a task over.")
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", metavar="DOLLARS", help="What the run may cost; workers for TEXT are chosen by it."),
-    ] = None,
-    deadline: Annotated[
-        float | None,
-        typer.Option(
-            "--deadline",
-            metavar="SECONDS",
-            help="When what still runs is stopped; workers for TEXT are chosen by it.",
-        ),
     ] = None,
     fsync: Annotated[
         bool, typer.Option("--fsync", help="Force journal and record to the disk: they outlive a loss of power.")
     ] = False,
-    llm: LlmOption = None,
-    llm_model: LlmModelOption = None,
-    llm_key_env: LlmKeyOption = None,
-    llm_prices: LlmPricesOption = None,
-    hybrid_threshold: ThresholdOption = None,
+    hybrid: HybridOptions,
     processes: ProcessesOption = 0,
     trace: TraceOption = None,
     as_json: JsonOption = False,
@@ -116,7 +77,8 @@ def run(
     """Plan an instruction and run the plan: independent tasks in parallel, a record of every run.
 
     Exits with 1 unless every task succeeded. Ctrl-C stops the workers, keeps the results and writes the record.
-    A run that was killed, cancelled or did not succeed goes on with `orchestai runs resume RUN_ID`.
+    --budget and --deadline also choose the workers that TEXT is planned with. A run that was killed, cancelled or did
+    not succeed goes on with `orchestai runs resume RUN_ID`.
 
     \b
     Examples:
@@ -128,45 +90,43 @@ def run(
         raise WrongUseError("give either TEXT, to be planned, or --workflow FILE, a saved plan")
     if workflow is None and planner is None:
         raise WrongUseError("TEXT needs --planner, a workdir or checkpoint folder; `orchestai quickstart` makes one")
-    if not root.is_dir():
-        raise WrongUseError(f"--root {root} is not a folder")
-    hybrid = HybridOptions(llm, llm_model, llm_key_env, hybrid_threshold, llm_prices)
     if hybrid.wanted and text is None:
         raise WrongUseError("--llm and --hybrid-threshold plan TEXT; a saved plan is run as it is")
     instruction = None if text is None else read_instruction(text)
-    preference = read_preference(prefer)
-    rules = read_policies(
-        policies,
-        {
-            "default": {"retry": {"attempts": attempts}, "timeout_s": timeout},
-            "fallback_workers": fallback,
-            "budget": {"cost": budget, "deadline_s": deadline},
-        },
-    )
-    prove_writable(records, "--records")
-    plan = _plan(instruction, workflow, planner, read_catalog(catalog, graph), preference, hybrid)
+    preference = over.read_preference()
+    rules = options.rules(attempts=attempts, fallback=fallback)
+    prove_writable(options.records, "--records")
+    plan = _plan(instruction, workflow, planner, over.read_catalog(), preference, hybrid)
     if instruction is not None:
-        chosen = keep_to_limits(plan.workflow, plan.catalog, deadline, budget, None)
+        limits = PlanLimits(deadline=options.deadline, budget=options.budget)
+        chosen = keep_to_limits(plan.workflow, plan.catalog, limits)
         plan = dataclasses.replace(plan, workflow=chosen)
         _warn_of_low_confidence(chosen)
     from orchestai_jax.execution import execute, new_run_id
 
     run_id = new_run_id()
     running = Running(
-        run_id, plan.catalog, root, records, max_concurrency, processes=processes, trace=trace, as_json=as_json
+        run_id,
+        plan.catalog,
+        options.root,
+        options.records,
+        options.max_concurrency,
+        processes=processes,
+        trace=trace,
+        as_json=as_json,
     )
     running.carry_out(
         lambda workers, listen, tracer: execute(
             plan.workflow,
             plan.catalog,
             workers,
-            root=root,
+            root=options.root,
             output_folder=pathlib.Path("outputs", run_id) if out is None else out.absolute(),
-            max_concurrency=max_concurrency,
+            max_concurrency=options.max_concurrency,
             policies=rules,
             on_event=listen,
-            journal=journals_of(records),
-            records=records,
+            journal=journals_of(options.records),
+            records=options.records,
             tracer=tracer,
             planner_info=plan.planner_info,
             preference=plan.preference,
