@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import pathlib
 import selectors
+import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,6 +29,8 @@ from orchestai_jax.workflow import (
     WorkerSpec,
     Workflow,
 )
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the tests here share scripted_worker.py, paper_planning.py
 
 Behaviour = Callable[[TaskType, Mapping[str, Any], WorkerContext], Awaitable[Any]]
 

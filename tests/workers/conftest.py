@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import sys
 import zipfile
 
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 from orchestai_jax.quickstart import load_embedded_catalog, write_sample_files
 from orchestai_jax.workers import WorkerContext, load_bundled_catalog, local_workers
 from orchestai_jax.workflow import merge_catalogs
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # the tests here share openai_calls.py
 
 
 @pytest.fixture(scope="session")
