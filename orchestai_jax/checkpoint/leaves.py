@@ -104,7 +104,7 @@ def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
 
     Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays on
     the CPU are handed over as NumPy arrays, which orbax copies before it returns; JAX arrays there would share their
-    buffers with it until everything is written.
+    buffers with it until everything is written. Those of several processes are copied; each process writes its parts.
     """
     leaves: list[Leaf] = []
     nested: dict[str, Any] = {}
@@ -113,8 +113,10 @@ def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
         if 0 in leaf.shape:
             continue
         words = jax.random.key_data(array) if is_random_key(array) else array
-        if not isinstance(words, jax.Array) or all(d.platform == "cpu" for d in words.devices()):
+        if not isinstance(words, jax.Array):
             words = np.asarray(words)
+        elif all(d.platform == "cpu" for d in words.devices()):
+            words = np.asarray(words) if words.is_fully_addressable else jnp.copy(words)
         put(nested, leaf, words)
     return leaves, nested
 

@@ -11,7 +11,9 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
+import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
 from orchestai_jax.checkpoint.leaves import storable
@@ -33,7 +35,7 @@ DAMAGED = "damaged"
 
 
 class CheckpointStore:
-    """The checkpoints of one run, in one folder, written by one process.
+    """The checkpoints of one run, in one folder, written by one process, or by several that train together.
 
     A checkpoint becomes visible only when it is whole: it is written under a temporary name, sealed with a manifest of
     checksums, then renamed. A failed save is raised by the next `save`, `wait` or `close`, as CheckpointError.
@@ -140,7 +142,8 @@ class CheckpointStore:
         with _failures(f"{self.folder}: a checkpoint could not be saved"):
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
-        shutil.rmtree(self.folder / _DISCARDED, ignore_errors=True)
+        if jax.process_index() == 0:
+            shutil.rmtree(self.folder / _DISCARDED, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
@@ -180,11 +183,13 @@ class CheckpointStore:
 
     def _set_aside(self, steps: list[int]) -> None:
         aside = self.folder.parent / DAMAGED
-        for step in steps:
+        for step in steps if jax.process_index() == 0 else ():
             aside.mkdir(exist_ok=True)
             shutil.rmtree(aside / str(step), ignore_errors=True)
             (self.folder / str(step)).rename(aside / str(step))
         if steps:
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("damaged checkpoints are set aside")
             self._manager.reload()
 
     def open(self, step: int) -> CheckpointReader:
@@ -223,6 +228,8 @@ class CheckpointStore:
 
     def _clear_remains(self) -> None:
         """Remove what a killed process left: unfinished saves, and checkpoints on their way out."""
+        if jax.process_index() != 0:
+            return
         shutil.rmtree(self.folder / _DISCARDED, ignore_errors=True)
         for path in self.folder.glob(f"*{ocp.path.atomicity.TMP_DIR_SUFFIX}*"):
             shutil.rmtree(path)

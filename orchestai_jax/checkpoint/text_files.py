@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from orchestai_jax.checkpoint.errors import CheckpointError
@@ -28,6 +29,8 @@ class TextFilesHandler(ocp.CheckpointHandler):
 
     def save(self, directory: Any, args: SaveTextFiles) -> None:  # type: ignore[override]
         """Write the files (they are small: this is done before `save` of the checkpoint returns)."""
+        if jax.process_index() != 0:  # of several processes one writes
+            return
         for name, text in args.files.items():
             (directory / name).write_text(text, encoding="utf-8")
 

@@ -76,6 +76,9 @@ def train(
     load_env_file()
     debug = bool((context.obj or {}).get("debug"))
     set_up_logging("debug" if debug else loaded.system.log_level)
+    from orchestai_jax.training.processes import is_lead, join_processes
+
+    join_processes()
     folder = workdir if workdir is not None else pathlib.Path("runs") / loaded.name
     going_on = resume.value if resume is not None else False
     if isinstance(loaded, LanguageRunConfig):
@@ -86,6 +89,8 @@ def train(
         from orchestai_jax.training.supervised import train_planner
 
         result = train_planner(loaded, folder, going_on)
+    if not is_lead():
+        return
     if as_json:
         typer.echo(json.dumps({"workdir": str(folder), **dataclasses.asdict(result)}))
         return

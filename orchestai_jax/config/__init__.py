@@ -19,6 +19,7 @@ from orchestai_jax.config.load import (
     parse_run_config,
 )
 from orchestai_jax.config.logging_setup import set_up_logging
+from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact, register_secret_names
@@ -49,6 +50,7 @@ __all__ = [
     "GraphGeneratorConfig",
     "LanguageModelConfig",
     "LanguageRunConfig",
+    "MeshConfig",
     "MonitoringConfig",
     "Phase1Config",
     "PlannerConfig",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.run_config import SystemConfig
 from orchestai_jax.config.section import Section
@@ -198,6 +199,8 @@ class LanguageRunConfig(Section):
     """The transformer."""
     training: PretrainingConfig = PretrainingConfig()
     """How it is trained."""
+    mesh: MeshConfig = MeshConfig()
+    """How it is spread over devices."""
     monitoring: MonitoringConfig = MonitoringConfig()
     """What is measured, and who is told."""
     system: SystemConfig = SystemConfig()
@@ -210,4 +213,5 @@ class LanguageRunConfig(Section):
                 f"training.sequence_length {self.training.sequence_length} is over "
                 f"model.max_positions {self.model.max_positions}"
             )
+        self.mesh.check_batch(self.training.batch_size)
         return self

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.section import Section
@@ -235,7 +236,14 @@ class RunConfig(Section):
     """Workers and the preference among them."""
     training: TrainingConfig = TrainingConfig()
     """How it is trained."""
+    mesh: MeshConfig = MeshConfig()
+    """How it is spread over devices."""
     monitoring: MonitoringConfig = MonitoringConfig()
     """What is measured, and who is told."""
     system: SystemConfig = SystemConfig()
     """What the machine does around the run."""
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> RunConfig:
+        self.mesh.check_batch(self.training.phase1_supervised.batch_size)
+        return self

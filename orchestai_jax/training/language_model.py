@@ -26,7 +26,9 @@ from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
 from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
+from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
+from orchestai_jax.training.processes import is_lead
 from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
 from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
@@ -72,7 +74,7 @@ def train_language_model(
     prepare_workdir(
         workdir, config, resume=bool(resume)
     )  # only now, so that a slip in the input leaves no folder begun
-    monitor = monitor or make_monitor(config.system.progress)
+    monitor = monitor or make_monitor(config.system.progress if is_lead() else "none")
     count = sum(value.size for value in parameters.values())
     monitor.note(
         f"{count / 1e6:.2f} M parameters, {training_tokens.size} training tokens, vocabulary {model.vocab_size}"
@@ -85,14 +87,20 @@ def train_language_model(
         key=jax.random.key(config.seed),
         ema=jax.tree.map(jnp.copy, parameters) if training.ema_decay is not None else None,
     )
-    state = jax.device_put(state, jax.devices()[0])
+    placement = Placement(config.mesh)
+    state = placement.place_state(state, optimizer)
+    if placement.mesh is not None:
+        uncut = placement.uncut(parameters)
+        monitor.note(f"mesh: {placement.description}" + (f"; not cut: {', '.join(uncut)}" if uncut else ""))
     statistics = layer_statistics(parameters, config.monitoring)
+    keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
+    step = make_train_step(model, training, optimizer, observe=statistics.measure, keep=keep)
     with locked_workdir(workdir), open_store(workdir, training) as store:
         return run_loop(
             state=state,
-            train_step=make_train_step(model, training, optimizer, observe=statistics.measure),
+            train_step=placement.fed(step, training.batch_size),
             batches=batches,
-            evaluate=make_evaluation(model, validation),
+            evaluate=make_evaluation(model, validation, placement.gather),
             store=store,
             num_epochs=training.num_steps // training.evaluate_every_steps,
             config=training,
@@ -124,10 +132,12 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     accept: Accept | None = None,
     observe: Observe | None = None,
+    keep: Keep | None = None,
 ) -> Callable[[TrainState, np.ndarray], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated.
 
-    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`.
+    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`. `keep` says where the next
+    state lies, see `Placement`.
     """
     warmup = config.quantization_warmup_steps
 
@@ -136,7 +146,7 @@ def make_train_step(
         strength = quantization_strength(state.step, warmup) if warmup else None
         trainable = state.params["trainable"]
         loss, gradients = jax.value_and_grad(next_token_loss, argnums=1)(model, trainable, tokens, strength)
-        return apply_gradients(
+        result = apply_gradients(
             state,
             gradients,
             {"loss": loss},
@@ -146,6 +156,7 @@ def make_train_step(
             accept=accept,
             observe=observe,
         )
+        return keep(result) if keep is not None else result
 
     return step
 
@@ -159,7 +170,9 @@ def next_token_loss(
 
 
 def make_evaluation(
-    model: LanguageModelConfig, batches: Sequence[tuple[np.ndarray, int]]
+    model: LanguageModelConfig,
+    batches: Sequence[tuple[np.ndarray, int]],
+    gather: Callable[[jax.Array], jax.Array] = lambda losses: losses,
 ) -> Callable[[TrainState], Mapping[str, float]]:
     """Validation of a state: `loss` (nats a token), `perplexity`, and `score`, minus the loss.
 
@@ -169,7 +182,7 @@ def make_evaluation(
     @jax.jit
     def losses(parameters: Parameters, tokens: jax.Array) -> jax.Array:
         logits = apply_model(model, parameters, tokens[:, :-1])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean(axis=-1)
+        return gather(optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean(axis=-1))
 
     def evaluate(state: TrainState) -> dict[str, float]:
         rows = [np.asarray(losses(state.params["trainable"], batch))[:count] for batch, count in batches]

@@ -19,6 +19,7 @@ from orchestai_jax.training.loop_types import Batches, LoopResult, LoopSettings,
 from orchestai_jax.training.measurements import Window, read_measurements
 from orchestai_jax.training.monitoring import Monitor, SilentMonitor
 from orchestai_jax.training.optimizer_chain import updates_before
+from orchestai_jax.training.processes import any_of_all
 from orchestai_jax.training.recorder import Recorder
 from orchestai_jax.training.schedules import Schedule
 from orchestai_jax.training.trackers import Tracker
@@ -226,9 +227,12 @@ class _Run:
             metrics: Mapping[str, float] = {}
             if self._is_due(self.steps_per_epoch) or self._is_due(self.config.evaluate_every_steps):
                 metrics = self._validate()
-            if metrics or self._is_due(self.config.save_every_steps) or stop.requested:
+            # Several processes must agree to stop, and ask one another at the lines of the log only.
+            asked = jax.process_count() == 1 or self._is_due(self.config.log_every_steps)
+            stops = asked and any_of_all(stop.requested)
+            if metrics or self._is_due(self.config.save_every_steps) or stops:
                 self._save(metrics)
-            if stop.requested:
+            if stops:
                 self.store.wait()
                 self.monitor.note(f"{stop.name}: saved step {self.step}; go on with --resume")
                 raise TrainingInterrupted(self.step)

@@ -10,6 +10,7 @@ import numpy as np
 
 from orchestai_jax.training.memory import memory_in_use
 from orchestai_jax.training.metrics_log import METRICS_FILE, MetricsLog
+from orchestai_jax.training.processes import is_lead
 from orchestai_jax.training.trackers import Tracker
 
 
@@ -24,10 +25,13 @@ class Recorder:
         wall_s: float,
         open_trackers: Callable[[int], Sequence[Tracker]],
     ):
-        path = pathlib.Path(workdir) / METRICS_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = MetricsLog.resumed_at(path, step)
-        self._trackers = open_trackers(step)
+        self._log: MetricsLog | None = None
+        self._trackers: Sequence[Tracker] = ()
+        if is_lead():  # of several processes one writes
+            path = pathlib.Path(workdir) / METRICS_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = MetricsLog.resumed_at(path, step)
+            self._trackers = open_trackers(step)
         self._steps_per_epoch = steps_per_epoch
         self._started = time.monotonic() - wall_s
         self._last = (time.monotonic(), step)
@@ -40,6 +44,8 @@ class Recorder:
 
     def line(self, step: int, split: str, values: Mapping[str, float | str], learning_rate: float) -> None:
         """One line of a split."""
+        if self._log is None:
+            return
         self._log.write(
             step=step,
             epoch=(step - 1) // self._steps_per_epoch + 1,
@@ -77,7 +83,8 @@ class Recorder:
 
     def sync(self) -> None:
         """Make sure that what is written survives a power cut."""
-        self._log.sync()
+        if self._log is not None:
+            self._log.sync()
 
     def close(self) -> None:
         """Close everything."""
@@ -85,4 +92,5 @@ class Recorder:
             for tracker in self._trackers:
                 tracker.close()
         finally:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()

@@ -31,6 +31,7 @@ from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
+from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.layer_monitor import LayerMonitor
 from orchestai_jax.training.layer_statistics import LayerStatistics
@@ -38,6 +39,7 @@ from orchestai_jax.training.loop import run_loop
 from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
+from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
 from orchestai_jax.training.planning_evaluation import make_evaluation
 from orchestai_jax.training.trackers import open_trackers
@@ -60,6 +62,8 @@ def train_planner(
     With `resume` the run goes on from its newest checkpoint, to the same parameters and metrics, bit for bit on one
     machine. Raises ValueError subclasses that name the field, file or line at fault.
     """
+    if jax.process_count() > 1:
+        raise TrainingError("a planner is trained by one process (on as many devices as mesh says)")
     enable_compilation_cache(config.system)
     samples = load_training_samples(config)
     for part in (samples.train, samples.validation):
@@ -118,15 +122,20 @@ def _train(
         key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
         ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
     )
-    state = jax.device_put(state, jax.devices()[0])
+    placement = Placement(config.mesh)
+    state = placement.place_state(state, optimizer)
+    if placement.mesh is not None:
+        monitor.note(f"mesh: {placement.description}")
     monitoring = config.monitoring
     layers = LayerStatistics.of(
         parts["trainable"], monitoring.layer_norms_every_steps, monitoring.histograms_every_steps
     )
+    keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
+    step = make_train_step(graphdef, occurring, optimizer, phase, observe=layers.measure, keep=keep)
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
-            train_step=make_train_step(graphdef, occurring, optimizer, phase, observe=layers.measure),
+            train_step=placement.fed(step, phase.batch_size),
             batches=batches,
             evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
             store=store,
@@ -167,10 +176,12 @@ def make_train_step(
     config: Phase1Config,
     accept: Accept | None = None,
     observe: Observe | None = None,
+    keep: Keep | None = None,
 ) -> Callable[[TrainState, PlanningBatch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket.
 
-    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`.
+    `accept` may refuse an update, `observe` may measure more: see `apply_gradients`. `keep` says where the next
+    state lies, see `Placement`.
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -183,7 +194,7 @@ def make_train_step(
 
         trainable = state.params["trainable"]
         gradients, measurements = jax.grad(loss_of, has_aux=True)(trainable)
-        return apply_gradients(
+        result = apply_gradients(
             state,
             gradients,
             measurements,
@@ -193,6 +204,7 @@ def make_train_step(
             accept=accept,
             observe=observe,
         )
+        return keep(result) if keep is not None else result
 
     return lambda state, batch: step(state, batch, catalog)
 

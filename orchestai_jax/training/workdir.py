@@ -29,11 +29,12 @@ from orchestai_jax.config import (
 )
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.metrics_log import METRICS_FILE, read_metrics
+from orchestai_jax.training.processes import is_lead, wait_for_all
 
 CONFIG_FILE = "config.yaml"
 LOCK_FILE = ".lock"
-_FREE = ("system.", "monitoring.trackers", "monitoring.mlflow_store")
-"""Keys that may differ between a run and its resumption."""
+_FREE = ("system.", "mesh.", "monitoring.trackers", "monitoring.mlflow_store")
+"""Keys that may differ between a run and its resumption (another mesh: to the same losses but for the rounding)."""
 
 
 @contextlib.contextmanager
@@ -42,6 +43,9 @@ def locked_workdir(workdir: str | pathlib.Path) -> Iterator[None]:
 
     Raises TrainingError where another training has the folder, or where nothing can be written into it.
     """
+    if not is_lead():
+        yield
+        return
     lock = filelock.FileLock(pathlib.Path(workdir) / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
@@ -101,12 +105,17 @@ def open_store(workdir: str | pathlib.Path, settings: KeepSettings) -> Checkpoin
 def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRunConfig, *, resume: bool) -> None:
     """Make the work folder and write `config.yaml` into it; or make sure that `config` is the one it was begun with.
 
-    `system` and `monitoring.trackers` may differ between a run and its resumption: they change no result.
+    `system`, `mesh` and `monitoring.trackers` may differ between a run and its resumption: they change no result.
 
     Raises TrainingError for a folder that holds something already (without `resume`), one that cannot be made, and one
     that was begun with another configuration, naming each key that differs.
     """
-    folder = pathlib.Path(workdir)
+    if is_lead():
+        _prepare(pathlib.Path(workdir), config, resume)
+    wait_for_all("workdir")
+
+
+def _prepare(folder: pathlib.Path, config: RunConfig | LanguageRunConfig, resume: bool) -> None:
     begun = folder / CONFIG_FILE
     try:
         if folder.exists() and not folder.is_dir():
