@@ -1,6 +1,7 @@
-"""How good plans are: scores against gold plans, intervals, latency, and the baselines that they are compared with."""
+"""How good plans are, against gold plans and baselines; and streaming metrics of classification and language."""
 
 from orchestai_jax.evaluation.bootstrap import bootstrap_interval
+from orchestai_jax.evaluation.classification import ConfusionMatrix, Perplexity, TopK
 from orchestai_jax.evaluation.confidence import abstention_curve, calibration_error
 from orchestai_jax.evaluation.edges import (
     EdgeReport,
@@ -23,13 +24,16 @@ from orchestai_jax.evaluation.planning import (
 from orchestai_jax.evaluation.report import PlanningReport, PlansInstructions, evaluate_planner
 
 __all__ = [
+    "ConfusionMatrix",
     "EdgeReport",
     "EdgeScores",
     "GraphPlanner",
+    "Perplexity",
     "PlanningReport",
     "PlanningScores",
     "PlansInstructions",
     "PredictedPlan",
+    "TopK",
     "abstention_curve",
     "bootstrap_interval",
     "calibration_error",

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from orchestai_jax.config import LanguageModelConfig, LanguageRunConfig, MonitoringConfig, PretrainingConfig
+from orchestai_jax.evaluation import Perplexity, TopK
 from orchestai_jax.language_model.layer import projection_rules
 from orchestai_jax.language_model.model import Parameters, apply_model, initial_parameters
 from orchestai_jax.language_model.saved import load_language_model, model_assets, model_metadata
@@ -34,6 +35,9 @@ from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.update import Accept, Observe, apply_gradients
 from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
+
+Metrics = tuple[Perplexity, TopK, TopK]
+"""What validation counts: the loss, and how often the next token is the likeliest, and among the five likeliest."""
 
 _MEANING = ("num_heads", "num_kv_heads", "activation", "rope_theta", "rms_epsilon")
 """Fields that change what parameters mean and, some of them, no shape."""
@@ -172,22 +176,42 @@ def next_token_loss(
 def make_evaluation(
     model: LanguageModelConfig,
     batches: Sequence[tuple[np.ndarray, int]],
-    gather: Callable[[jax.Array], jax.Array] = lambda losses: losses,
+    gather: Callable[[Metrics], Metrics] = lambda metrics: metrics,
 ) -> Callable[[TrainState], Mapping[str, float]]:
-    """Validation of a state: `loss` (nats a token), `perplexity`, and `score`, minus the loss.
+    """Validation of a state: `loss` (nats a token), `perplexity`, `accuracy` and `top_5_accuracy` of the next token,
+    and `score`, minus the loss.
 
-    While quantisation warms up, the model is scored as it will be packed: at full strength.
+    While quantisation warms up, the model is scored as it will be packed: at full strength. `gather` is for results
+    that lie on several devices.
     """
 
     @jax.jit
-    def losses(parameters: Parameters, tokens: jax.Array) -> jax.Array:
+    def update(metrics: Metrics, parameters: Parameters, tokens: jax.Array, count: jax.Array) -> Metrics:
         logits = apply_model(model, parameters, tokens[:, :-1])
-        return gather(optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean(axis=-1))
+        labels = tokens[:, 1:]
+        mask = jnp.broadcast_to((jnp.arange(tokens.shape[0]) < count)[:, None], labels.shape)
+        perplexity, top_1, top_5 = metrics
+        return gather(
+            (
+                perplexity.update(labels, logits, mask),
+                top_1.update(labels, logits, mask),
+                top_5.update(labels, logits, mask),
+            )
+        )
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        rows = [np.asarray(losses(state.params["trainable"], batch))[:count] for batch, count in batches]
-        loss = float(np.concatenate(rows).astype(np.float64).mean())
-        return {"loss": loss, "perplexity": float(np.exp(loss)), "score": -loss}
+        metrics = (Perplexity.empty(), TopK.empty(1), TopK.empty(5))
+        for tokens, count in batches:
+            metrics = update(metrics, state.params["trainable"], tokens, np.int32(count))
+        perplexity, top_1, top_5 = jax.device_get(metrics)
+        loss = perplexity.mean_loss()
+        return {
+            "loss": loss,
+            "perplexity": perplexity.perplexity(),
+            "accuracy": top_1.accuracy(),
+            "top_5_accuracy": top_5.accuracy(),
+            "score": -loss,
+        }
 
     return evaluate
 

@@ -46,7 +46,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(config, tmp_path, 
     assert (result.steps, result.stopped_early) == (12, False)
     lines = metrics(tmp_path / "whole")
     assert lines[-1]["values"]["loss"] < lines[0]["values"]["loss"] - 0.3
-    assert set(lines[-1]["values"]) == {"loss", "perplexity", "score"}
+    assert set(lines[-1]["values"]) == {"loss", "perplexity", "accuracy", "top_5_accuracy", "score"}
     status = workdir_status(tmp_path / "whole")
     assert (status.state, status.num_epochs, status.best_metric) == ("finished", 3, "score")
 
