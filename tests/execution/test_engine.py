@@ -173,7 +173,7 @@ def test_a_workers_own_timeout_is_not_taken_for_the_limit(make, perform):
     async def give_up(task_type, arguments, context):
         raise TimeoutError("the server is silent")
 
-    record = perform(make.plan(make.step("t")), make.worker(give_up, limits=WorkerLimits(timeout_s=60)))
+    record = perform(make.plan(make.step("t")), make.worker(give_up, limits=WorkerLimits(timeout_s=60)), jump=True)
     assert record.tasks[0].error == "TimeoutError: the server is silent"
 
 

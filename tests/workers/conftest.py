@@ -1,11 +1,16 @@
 """Sample files written once, and a way to run one worker on them."""
 
 import asyncio
+import contextlib
 import pathlib
+import socket
+import subprocess
 import sys
+import time
 import zipfile
 
 import pytest
+from loopback_server import unused_port
 from PIL import Image
 
 from orchestai_jax.quickstart import load_embedded_catalog, write_sample_files
@@ -29,6 +34,30 @@ def samples(tmp_path_factory) -> pathlib.Path:
         archive.writestr("notes.txt", "a note")
     (folder / "page.html").write_text("<title>Trains</title><script>x</script><p>Night &amp; day<br>on rails", "utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mcp_url(tmp_path_factory):
+    """An MCP server over HTTP that all tests share: starting one takes a second of the processor's time."""
+    port = unused_port()
+    server = pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(server), "http", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path_factory.mktemp("mcp"),
+    )
+    try:
+        listens = False
+        while not listens:
+            assert process.poll() is None, "the MCP server of the tests has ended"
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+                listens = True
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Discovery: of a Hub and of an endpoint on loopback, of a real MCP server, of entry points; checked and measured."""
 
 import asyncio
-import pathlib
-import sys
 
 import pytest
 from hub_server import SHA, Hub, names_of, row
@@ -236,11 +234,9 @@ def test_a_simulated_worker_is_not_found_by_chance():
     assert not checked.healths["x"].ok
 
 
-def test_tools_of_a_server_become_task_types_with_workers():
-    command = (sys.executable, str(pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.py"))
-
+def test_tools_of_a_server_become_task_types_with_workers(mcp_url):
     async def whole():
-        found = await find_server_tools(McpConnection(command=command), prefix="my_")
+        found = await find_server_tools(McpConnection(url=mcp_url), prefix="my_")
         few = Found(found.workers[:2], found.task_types, found.passed_over)
         return found, await check_found(few)
 
@@ -249,7 +245,7 @@ def test_tools_of_a_server_become_task_types_with_workers():
     assert checked.healthy == ["mcp_my_count_words", "mcp_my_shout"]
     assert [t.id for t in checked.catalog.task_types] == ["my_count_words", "my_shout"]
     worker = checked.catalog.worker("mcp_my_shout")
-    assert worker.connection == McpConnection(command=command, tool="shout")
+    assert worker.connection == McpConnection(url=mcp_url, tool="shout")
     assert worker.latency > 0
 
 

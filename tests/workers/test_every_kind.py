@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import pathlib
-import sys
 
 import pytest
 from loopback_server import serving
@@ -41,7 +39,6 @@ SHOUT = TaskType(
     parameters=(Parameter(name="text", type="string", required=True),),
 )
 KINDS = ("local", "openai", "mcp", "huggingface", "simulated")
-SERVER = pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.py"
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +59,11 @@ def endpoint():
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tiny_model, endpoint, tmp_path):
+def kind(request, tiny_model, endpoint, mcp_url, tmp_path):
     """The name of a kind, its task type, arguments that are right, and its connection."""
     Image.new("RGB", (40, 30), "red").save(tmp_path / "small.png")
     models = load_bundled_catalog("model_tasks")
     rewrite = models.task_type("rewrite_text")
-    command = (sys.executable, str(SERVER))
     hf = {"model": tiny_model, "task": "image-classification"} if request.param == "huggingface" else None
     return {
         "local": (
@@ -77,7 +73,7 @@ def kind(request, tiny_model, endpoint, tmp_path):
             None,
         ),
         "openai": (request.param, rewrite, {"text": "a"}, OpenAIConnection(model="m", base_url=endpoint, key_env=None)),
-        "mcp": (request.param, SHOUT, {"text": "a"}, McpConnection(command=command)),
+        "mcp": (request.param, SHOUT, {"text": "a"}, McpConnection(url=mcp_url)),
         "huggingface": (
             request.param,
             models.task_type("classify_image"),

@@ -2,9 +2,7 @@
 
 import asyncio
 import pathlib
-import subprocess
 import sys
-import time
 
 import mcp
 import pytest
@@ -19,17 +17,26 @@ SERVER = str(pathlib.Path(__file__).parents[1] / "plugins" / "mcp_tools_server.p
 COMMAND = (sys.executable, SERVER)
 
 
-def together(do, server):
-    """What `do(task_types)` gives, with the server of the tests running."""
+@pytest.fixture(scope="module")
+def server():
+    """One server for the tests here: starting one takes a second of the processor's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MCP_TEST_SECRET", "abc-def")
+        patch.setenv("MCP_TEST_OTHER", "ghi")
+        yield McpServer(McpConnection(command=COMMAND, env=("MCP_TEST_SECRET",)))
 
-    async def whole():
-        task_types = {tool["name"]: read_tool(tool) for tool in await server.tools()}
-        try:
-            return await do(task_types)
-        finally:
-            await server.close()
 
-    return asyncio.run(whole())
+@pytest.fixture(scope="module")
+def together(server):
+    """What `do(task_types)` gives, in the one event loop that the server's session belongs to."""
+
+    async def whole(do):
+        async with asyncio.timeout(60):
+            return await do({tool["name"]: read_tool(tool) for tool in await server.tools()})
+
+    with asyncio.Runner() as runner:
+        yield lambda do: runner.run(whole(do))
+        runner.run(server.close())
 
 
 def worker(server, name, **connection):
@@ -41,11 +48,7 @@ def context(root):
     return WorkerContext(root, root / "out", "t1")
 
 
-def test_tools_become_task_types_and_do_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("MCP_TEST_SECRET", "abc-def")
-    monkeypatch.setenv("MCP_TEST_OTHER", "ghi")
-    server = McpServer(McpConnection(command=COMMAND, env=("MCP_TEST_SECRET",)))
-
+def test_tools_become_task_types_and_do_them(tmp_path, server, together):
     async def do(kinds):
         async def call(name, /, **arguments):
             return (await worker(server, name).run(kinds[name], arguments, context(tmp_path))).values
@@ -83,12 +86,10 @@ def test_tools_become_task_types_and_do_them(tmp_path, monkeypatch):
         output = await worker(server, "whisper", tool="shout").run(renamed, {"text": "x"}, context(tmp_path))
         assert output.values == {"result": "X!"}
 
-    together(do, server)
+    together(do)
 
 
-def test_a_server_that_dies_fails_the_call_and_is_started_anew_for_the_next(tmp_path):
-    server = McpServer(McpConnection(command=COMMAND))
-
+def test_a_server_that_dies_fails_the_call_and_is_started_anew_for_the_next(tmp_path, server, together):
     async def do(kinds):
         with pytest.raises(WorkerError) as caught:
             await worker(server, "die").run(kinds["die"], {}, context(tmp_path))
@@ -97,28 +98,25 @@ def test_a_server_that_dies_fails_the_call_and_is_started_anew_for_the_next(tmp_
         output = await worker(server, "shout").run(kinds["shout"], {"text": "again"}, context(tmp_path))
         assert output.values == {"result": "AGAIN!"}
 
-    together(do, server)
+    together(do)
 
 
-def test_a_call_that_takes_too_long_is_left_and_the_server_serves_on(tmp_path):
-    server = McpServer(McpConnection(command=COMMAND, call_s=1.0))
-
+def test_a_call_that_takes_too_long_is_left_and_the_server_serves_on(tmp_path, server, together, monkeypatch):
     async def do(kinds):
-        with pytest.raises(WorkerError, match=r"did not answer within 1 s \(connection\.call_s\)") as caught:
-            async with asyncio.timeout(60):
-                await worker(server, "stall").run(kinds["stall"], {}, context(tmp_path))
+        monkeypatch.setattr(server, "connection", server.connection.model_copy(update={"call_s": 0.2}))
+        with pytest.raises(WorkerError, match=r"did not answer within 0\.2 s \(connection\.call_s\)") as caught:
+            await worker(server, "stall").run(kinds["stall"], {}, context(tmp_path))
         assert caught.value.retryable
+        monkeypatch.undo()
         [session] = server._sessions.values()
         output = await worker(server, "shout").run(kinds["shout"], {"text": "on"}, context(tmp_path))
         assert output.values == {"result": "ON!"}
         assert list(server._sessions.values()) == [session], "in the same process"
 
-    together(do, server)
+    together(do)
 
 
-def test_a_call_carries_a_key_that_tells_a_repeated_one(tmp_path):
-    server = McpServer(McpConnection(command=COMMAND))
-
+def test_a_call_carries_a_key_that_tells_a_repeated_one(tmp_path, server, together):
     async def do(kinds):
         async def key(**fields):
             where = WorkerContext(tmp_path, tmp_path, "t1", **fields)
@@ -130,13 +128,11 @@ def test_a_call_carries_a_key_that_tells_a_repeated_one(tmp_path):
         assert await key(idempotency_key="run1-t1", attempt=2) != first
         assert await key() == "none"
 
-    together(do, server)
+    together(do)
 
 
-def test_a_session_that_broke_does_not_take_the_next_one_with_it(tmp_path):
-    server = McpServer(McpConnection(command=COMMAND))
-
-    async def do():
+def test_a_session_that_broke_does_not_take_the_next_one_with_it(server, together):
+    async def do(_):
         loop = asyncio.get_running_loop()
         sessions = []
 
@@ -156,7 +152,7 @@ def test_a_session_that_broke_does_not_take_the_next_one_with_it(tmp_path):
         await server.close()
         assert new.over
 
-    asyncio.run(do())
+    together(do)
 
 
 def test_servers_that_do_not_start(tmp_path, monkeypatch):
@@ -196,27 +192,13 @@ def test_faults_are_seen_without_starting_anything(monkeypatch):
         assert (fault is None) if said is None else (fault is not None and said in fault)
 
 
-def test_a_server_over_http(tmp_path):
-    port = unused_port()
-    process = subprocess.Popen(
-        [*COMMAND, "http", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
-    )
-    server = McpServer(McpConnection(url=f"http://127.0.0.1:{port}/mcp"))
+def test_a_server_over_http(tmp_path, mcp_url):
+    server = McpServer(McpConnection(url=mcp_url))
 
     async def do():
-        for _ in range(200):
-            try:
-                kinds = {tool["name"]: read_tool(tool) for tool in await server.tools()}
-                break
-            except WorkerError:
-                assert process.poll() is None
-                time.sleep(0.1)
+        kinds = {tool["name"]: read_tool(tool) for tool in await server.tools()}
         output = await worker(server, "shout").run(kinds["shout"], {"text": "http"}, context(tmp_path))
         assert output.values == {"result": "HTTP!"}
         await server.close()
 
-    try:
-        asyncio.run(do())
-    finally:
-        process.kill()
-        process.wait()
+    asyncio.run(do())
