@@ -62,7 +62,7 @@ def measure_generation(
             f"model's {config.max_positions} positions"
         )
     vocab = known_vocab_size(config)
-    draws = Draws.of(Sampling(), vocab)
+    draws = Draws.of([Sampling()], vocab)
     rng = np.random.default_rng(0)
 
     def read(count: int, capacity: int):
@@ -78,7 +78,7 @@ def measure_generation(
         token, kept = jax.block_until_ready(read(1, capacity_of(bucket_of(1) + decode_tokens)))
         begun = time.perf_counter()
         for step in range(1, decode_tokens + 1):
-            token, kept = decode(model, kept, token, draws, jnp.int32(step))
+            token, kept = decode(model, kept, token, draws, np.int32(step))
             jax.block_until_ready(token)  # a reader of the stream waits for every token
         return time.perf_counter() - begun
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float, Int32
 from orchestai_kernels.attention import attention
+from orchestai_kernels.cached_attention import cached_attention
 
-from orchestai_jax.language_model.cache import CacheKind, KeyValueCache, attend_cached, empty_cache, write
+from orchestai_jax.language_model.cache import CacheKind, KeyValueCache, empty_slots, write_prompt
 from orchestai_jax.language_model.model import compute_dtype, known_vocab_size
 from orchestai_jax.language_model.sampling import NOT_FINITE, Draws, Sampling, choose_tokens
 from orchestai_jax.language_model.serving_model import ServingModel, embed, head_logits, run_layers
-from orchestai_jax.nn.grouped_query_attention import Attend
 
 SMALLEST_BUCKET = 16
 """Prompts are padded (on the left) to this or a power of two above it."""
@@ -44,7 +44,7 @@ class NotFiniteError(ArithmeticError):
 class Generator:
     """Generates from a model; holds no state between calls but the compiled programs, which all generators share.
 
-    One program is compiled for each (batch, prompt bucket, capacity) and two for each (batch, capacity), anew for each
+    One program is compiled for each (batch, prompt bucket, capacity) and one for each (batch, capacity), anew for each
     of the three ways to choose: the likeliest token, drawn, drawn among some. Other prompts, seeds, temperatures, top_k
     and top_p compile nothing.
     """
@@ -57,7 +57,7 @@ class Generator:
         prompts: Sequence[Sequence[int]],
         *,
         max_new_tokens: int | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling | Sequence[Sampling] | None = None,
         stop_tokens: Collection[int] = (),
     ) -> list[Generated]:
         """All new tokens of each prompt; the arguments and errors are `stream`'s."""
@@ -76,22 +76,27 @@ class Generator:
         prompts: Sequence[Sequence[int]],
         *,
         max_new_tokens: int | None = None,
-        sampling: Sampling | None = None,
+        sampling: Sampling | Sequence[Sampling] | None = None,
         stop_tokens: Collection[int] = (),
     ) -> Iterator[list[int | None]]:
         """One list a step: each row's token (a stop token is its last), None for rows that have ended.
 
         Args:
-          prompts: token numbers, one or more prompts of any lengths. Taking the likeliest token, a row is what it would
-            be alone; draws depend on the row's number too.
+          prompts: token numbers, one or more prompts of any lengths. A row is what it would be alone, drawn or not.
           max_new_tokens: most tokens a row (None = up to the model's max_positions).
-          sampling: None takes the likeliest token.
+          sampling: for all rows, or one for each; None takes the likeliest token. Rows of one prompt and one seed are
+            drawn alike: give them other seeds.
           stop_tokens: a row ends with any of these.
 
-        Raises ValueError, before anything runs, for no or empty prompts, unknown tokens, and prompts that leave no room
-        for `max_new_tokens`; and, when it comes to it, NotFiniteError for logits that are not finite.
+        Raises ValueError, before anything runs, for no or empty prompts, unknown tokens, prompts that leave no room for
+        `max_new_tokens`, and another number of samplings than prompts; and, when it comes to it, NotFiniteError for
+        logits that are not finite.
         """
-        return self._stream(*self._checked(prompts, max_new_tokens, stop_tokens), sampling or Sampling())
+        checked = self._checked(prompts, max_new_tokens, stop_tokens)
+        samplings = [sampling or Sampling()] * len(prompts) if not isinstance(sampling, Sequence) else sampling
+        if len(samplings) != len(prompts):
+            raise ValueError(f"sampling must be one, or one a prompt: got {len(samplings)} for {len(prompts)} prompts")
+        return self._stream(*checked, samplings)
 
     def _checked(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int | None, stop_tokens: Collection[int]
@@ -121,9 +126,9 @@ class Generator:
         return rows, max_new_tokens, frozenset(stop_tokens)
 
     def _stream(
-        self, rows: list[np.ndarray], max_new_tokens: int, stop_tokens: frozenset[int], sampling: Sampling
+        self, rows: list[np.ndarray], max_new_tokens: int, stop_tokens: frozenset[int], samplings: Sequence[Sampling]
     ) -> Iterator[list[int | None]]:
-        draws = Draws.of(sampling, known_vocab_size(self.model.config))
+        draws = Draws.of(samplings, known_vocab_size(self.model.config))
         padded, start = pad_left(rows)
         capacity = capacity_of(padded.shape[1] + max_new_tokens)
         tokens, cache = prefill(
@@ -134,7 +139,7 @@ class Generator:
             # The next step is under way while this one's tokens are read; at the end it is one too many.
             made = tokens
             if step < max_new_tokens:
-                tokens, cache = decode(self.model, cache, made, draws, jnp.int32(step))
+                tokens, cache = decode(self.model, cache, made, draws, np.int32(step))
             out: list[int | None] = []
             for row, token in enumerate(np.asarray(made).tolist()):
                 if token == NOT_FINITE and not ended[row]:
@@ -183,22 +188,19 @@ def prefill(
     slots = jnp.arange(bucket)
     positions = jnp.maximum(slots[None] - start[:, None], 0)
     real = (slots[None] >= start[:, None]).astype(jnp.int32)
-    empty = empty_cache(model.config, start, capacity, kind, compute_dtype(model.config))
+    dtype = compute_dtype(model.config)
+    empty = [empty_slots(model.config, start.shape[0], capacity, kind, dtype) for _ in range(2)]
 
-    def attend_of(layer: int) -> Attend:
-        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[object, object]]:
-            mixed = attention(queries, keys, values, causal=True, segment_ids=real)
-            return mixed, (write(empty.keys[layer], keys, 0), write(empty.values[layer], values, 0))
+    def attend(layer: Any, stored: Any, queries: Array, keys: Array, values: Array) -> tuple[Array, Any]:
+        mixed = attention(queries, keys, values, causal=True, segment_ids=real)
+        return mixed, [write_prompt(into, new, layer) for into, new in zip(stored, (keys, values), strict=True)]
 
-        return attend
-
-    attends = [attend_of(i) for i in range(model.config.num_layers)]
-    x, kept = run_layers(model, embed(model, tokens), positions, attends)
+    x, (keys, values) = run_layers(model, embed(model, tokens), positions, attend, empty)
     chosen = choose_tokens(head_logits(model, x[:, -1]), draws, 0)
-    cache = KeyValueCache(tuple(k for k, _ in kept), tuple(v for _, v in kept), start, jnp.int32(bucket))
-    return chosen, cache
+    return chosen, KeyValueCache(keys, values, start, jnp.int32(bucket))
 
 
+@functools.partial(jax.jit, donate_argnames=("cache",))
 def decode(
     model: ServingModel,
     cache: KeyValueCache,
@@ -206,39 +208,21 @@ def decode(
     draws: Draws,
     step: Int32[Array, ""],
 ) -> tuple[Int32[Array, "batch"], KeyValueCache]:
-    """One step: the newest tokens go into the cache (which is donated), the next ones come out.
-
-    Two programs, one that reads the cache and one that writes a slot of it: in one, XLA would copy the whole cache.
-    """
-    chosen, new = next_tokens(model, cache, tokens, draws, step)
-    return chosen, append(cache, new)
+    """One step: the newest tokens go into the cache (which is donated), the next ones come out."""
+    logits, cache = next_logits(model, cache, tokens)
+    return choose_tokens(logits, draws, step), cache
 
 
-@jax.jit
-def next_tokens(
-    model: ServingModel,
-    cache: KeyValueCache,
-    tokens: Int32[Array, "batch"],
-    draws: Draws,
-    step: Int32[Array, ""],
-) -> tuple[Int32[Array, "batch"], list[tuple[Array, Array]]]:
-    """The tokens that follow the newest ones, and the newest ones' keys and values a layer."""
+def next_logits(
+    model: ServingModel, cache: KeyValueCache, tokens: Int32[Array, "batch"]
+) -> tuple[Float[Array, "batch vocab"], KeyValueCache]:
+    """The logits of what follows the newest tokens, and the cache with these."""
+
+    def attend(layer: Any, stored: Any, queries: Array, keys: Array, values: Array) -> tuple[Array, Any]:
+        new = (queries[:, 0], keys[:, 0], values[:, 0])
+        mixed, *stored = cached_attention(*new, *stored, layer=layer, start=cache.start, length=cache.length)
+        return mixed[:, None], stored
+
     positions = (cache.length - cache.start)[:, None]
-
-    def attend_of(layer: int) -> Attend:
-        def attend(queries: Array, keys: Array, values: Array) -> tuple[Array, tuple[Array, Array]]:
-            return attend_cached(queries, keys, values, cache, layer), (keys, values)
-
-        return attend
-
-    attends = [attend_of(i) for i in range(model.config.num_layers)]
-    x, new = run_layers(model, embed(model, tokens[:, None]), positions, attends)
-    return choose_tokens(head_logits(model, x[:, -1]), draws, step), new
-
-
-@functools.partial(jax.jit, donate_argnames=("cache",))
-def append(cache: KeyValueCache, new: list[tuple[Array, Array]]) -> KeyValueCache:
-    """The cache (which is donated) with one more slot: keys and values [batch, 1, kv_heads, head_dim] of each layer."""
-    keys = tuple(write(stored, key, cache.length) for stored, (key, _) in zip(cache.keys, new, strict=True))
-    values = tuple(write(stored, value, cache.length) for stored, (_, value) in zip(cache.values, new, strict=True))
-    return KeyValueCache(keys, values, cache.start, cache.length + 1)
+    x, (keys, values) = run_layers(model, embed(model, tokens[:, None]), positions, attend, [cache.keys, cache.values])
+    return head_logits(model, x[:, -1]), KeyValueCache(keys, values, cache.start, cache.length + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ class Sampling:
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability can be drawn (1 = all)."""
     seed: int = 0
-    """Of all draws; row r of a batch draws step t with (seed, t, r)."""
+    """Of all draws: step t draws with (seed, t), whatever else is in the batch."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -50,65 +51,69 @@ class Sampling:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """The numbers of a `Sampling` as arrays, so that other values compile nothing anew."""
+    """The numbers of each row's `Sampling` as arrays, so that other values compile nothing anew."""
 
-    temperature: Float[Array, ""]
-    top_k: Int32[Array, ""]
-    top_p: Float[Array, ""]
-    seed: UInt32[Array, ""]
+    temperature: Float[Array, "batch"]
+    top_k: Int32[Array, "batch"]
+    top_p: Float[Array, "batch"]
+    seed: UInt32[Array, "batch"]
     greedy: bool = dataclasses.field(metadata={"static": True})
+    """Whether no row draws."""
     filtered: bool = dataclasses.field(metadata={"static": True})
+    """Whether there is a row that may not draw every token."""
 
     @classmethod
-    def of(cls, sampling: Sampling, vocab_size: int) -> Draws:
-        """As arrays; no top_k is the whole vocabulary."""
+    def of(cls, samplings: Sequence[Sampling], vocab_size: int) -> Draws:
+        """One sampling a row, as arrays; no top_k is the whole vocabulary."""
         return cls(
-            jnp.float32(sampling.temperature),
-            jnp.int32(min(sampling.top_k or vocab_size, vocab_size)),
-            jnp.float32(sampling.top_p),
-            jnp.uint32(sampling.seed),
-            sampling.greedy,
-            sampling.filtered,
+            jnp.asarray([sampling.temperature for sampling in samplings], jnp.float32),
+            jnp.asarray([min(sampling.top_k or vocab_size, vocab_size) for sampling in samplings], jnp.int32),
+            jnp.asarray([sampling.top_p for sampling in samplings], jnp.float32),
+            jnp.asarray([sampling.seed for sampling in samplings], jnp.uint32),
+            all(sampling.greedy for sampling in samplings),
+            any(sampling.filtered for sampling in samplings),
         )
 
 
 def choose_tokens(
     logits: Float[Array, "batch vocab"], draws: Draws, step: Int[Array, ""] | int
 ) -> Int32[Array, "batch"]:
-    """The next token of each row. `step` counts the tokens drawn before; row, step and seed decide the draw.
+    """The next token of each row. `step` counts the tokens drawn before; a row's seed and step decide its draw.
 
     NOT_FINITE for a row whose largest logit is no finite number.
     """
-    sound = jnp.isfinite(jnp.max(logits, axis=-1))  # the maximum with a NaN is NaN
+    # Not of the maximum alone: on CPUs XLA loses a NaN in the maximum of a large array.
+    sound = jnp.isfinite(jnp.max(jnp.where(jnp.isnan(logits), jnp.inf, logits), axis=-1))
     return jnp.where(sound, _chosen(logits, draws, step), NOT_FINITE)
 
 
 def _chosen(logits: Array, draws: Draws, step: Int[Array, ""] | int) -> Array:
+    likeliest = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     if draws.greedy:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    scaled = logits / draws.temperature
+        return likeliest
+    warm = draws.temperature > 0
+    scaled = logits / jnp.where(warm, draws.temperature, 1)[:, None]
     if draws.filtered:
         scaled = jnp.where(allowed_tokens(scaled, draws.top_k, draws.top_p), scaled, -jnp.inf)
-    key = jax.random.fold_in(jax.random.key(draws.seed), step)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(logits.shape[0]))
-    return jax.vmap(jax.random.categorical)(keys, scaled).astype(jnp.int32)
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), step))(draws.seed)
+    return jnp.where(warm, jax.vmap(jax.random.categorical)(keys, scaled), likeliest).astype(jnp.int32)
 
 
 def allowed_tokens(
-    logits: Float[Array, "batch vocab"], top_k: Int[Array, ""] | int, top_p: Float[Array, ""] | float
+    logits: Float[Array, "batch vocab"], top_k: Int[Array, "batch"], top_p: Float[Array, "batch"]
 ) -> Array:
-    """Boolean [batch, vocab]: among the `top_k` likeliest, and in the smallest set of them that reaches `top_p`.
+    """Boolean [batch, vocab]: among a row's `top_k` likeliest, and in the smallest set of them that reaches `top_p`.
 
     The likeliest token is always allowed. Of equal logits the one with the lower number comes first. top_p counts the
     probabilities that are left after top_k (as transformers does).
     """
     order = jnp.argsort(-logits, axis=-1, stable=True)
     ranked = jnp.take_along_axis(logits, order, axis=-1)
-    among_first = jnp.arange(logits.shape[-1])[None] < top_k
+    among_first = jnp.arange(logits.shape[-1])[None] < top_k[:, None]
     probabilities = jax.nn.softmax(jnp.where(among_first, ranked, -jnp.inf), axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     # With top_p 1, rounding of the sum must not cut the tail off.
-    kept = among_first & ((before < top_p) | (jnp.asarray(top_p) >= 1))
+    kept = among_first & ((before < top_p[:, None]) | (top_p[:, None] >= 1))
     kept = kept.at[:, 0].set(True)
     rows = jnp.arange(logits.shape[0])[:, None]
     return jnp.zeros(logits.shape, bool).at[rows, order].set(kept)

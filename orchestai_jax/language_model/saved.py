@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import pydantic
 
-from orchestai_jax.checkpoint import CheckpointError, open_checkpoint
 from orchestai_jax.config import LanguageModelConfig
 from orchestai_jax.language_model.hugging_face_import import import_hugging_face
 from orchestai_jax.language_model.model import Parameters
@@ -61,6 +60,8 @@ def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest
         ends = special.get("eos_token_id", [])
         stop_tokens = tuple(ends) if isinstance(ends, list) else (ends,)
         return LoadedModel(config, parameters, tokenizer, stop_tokens, str(folder), special)
+    from orchestai_jax.checkpoint import CheckpointError, open_checkpoint  # orbax: not for who serves other folders
+
     reader = open_checkpoint(folder, which)
     config = read_model_config(reader.metadata, str(reader.folder))
     parameters = dict(reader.released_parameters()["trainable"])
@@ -96,6 +97,8 @@ def _special_tokens(folder: pathlib.Path) -> dict[str, int | list[int]]:
 
 def read_model_config(metadata: Mapping[str, Any], where: str) -> LanguageModelConfig:
     """The model's configuration. Raises CheckpointError for a checkpoint of something else."""
+    from orchestai_jax.checkpoint import CheckpointError
+
     if metadata.get("kind") != KIND:
         raise CheckpointError(
             f"{where}: a checkpoint of {metadata.get('kind', 'something unnamed')}, not of a language model"

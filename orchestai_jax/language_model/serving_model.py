@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from orchestai_kernels.arrays import Int8Array, TernaryArray, dequantize_int8, quantize_int8
+from orchestai_kernels.arrays import Int8Array, StackedMatrix, TernaryArray, dequantize_int8, quantize_int8
+from orchestai_kernels.dispatch import platform
 from orchestai_kernels.int8_matmul import int8_matmul
 
 from orchestai_jax.config import LanguageModelConfig
-from orchestai_jax.language_model.layer import projection_parts, projection_rules
+from orchestai_jax.language_model.layer import PROJECTIONS, projection_parts, projection_rules
 from orchestai_jax.language_model.model import (
     Parameters,
     compute_dtype,
@@ -23,22 +25,31 @@ from orchestai_jax.language_model.model import (
     merge_parameters,
     model_structure,
 )
-from orchestai_jax.nn.grouped_query_attention import Attend
 from orchestai_jax.nn.rotary import rotary_angles
 from orchestai_jax.quantization import pack_weights
 
 HeadKind = Literal["float", "int8"]
 
 
+State = TypeVar("State")
+AttendLayer = Callable[[Any, State, Array, Array, Array], tuple[Array, State]]
+"""(layer's number, state, queries [batch, time, heads, dim], keys and values [batch, time, kv_heads, dim]) → (mixed
+[batch, time, heads, dim], state): how a layer attends, and what it changes."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ServingModel:
-    """Parameters by layer, so that no layer's weights are copied out of a stack at every step."""
+    """Parameters in the form in which no layer's weights are copied at a step.
+
+    That is a loop over stacked layers where the kernels read one of a stack where it lies (packed projections on a
+    CPU): one layer is compiled, whatever their number. Elsewhere each layer has arrays of its own and is written out.
+    """
 
     embedding: Float[Array, "vocab hidden"] | Int8Array
     """Token embeddings; the head too where it is tied."""
-    layers: tuple[Parameters, ...]
-    """One dict a layer, by the names below `layers.`; projections are packed as the rules say, or float."""
+    layers: Parameters | tuple[Parameters, ...]
+    """By the names below `layers.`: one dict of stacks, or one dict a layer; projections packed as the rules say."""
     norm: Float[Array, "hidden"]
     """Weight of the last norm."""
     head: Float[Array, "vocab hidden"] | Int8Array | None
@@ -80,15 +91,17 @@ def serving_model(
             raise ValueError(f"parameters must be a dict to be released, got {type(parameters).__name__}")
         parameters.clear()
     rules, parts = (projection_rules(config) if packed else {}), projection_parts(config)
-    layers: tuple[Parameters, ...] = tuple({} for _ in range(config.num_layers))
+    loop = packed and loops(config)
+    by_name: dict[str, Any] = {}
     for name in [name for name in remaining if name.startswith("layers.")]:
         value, short = remaining.pop(name), name.removeprefix("layers.")
         rule = rules.get(short.removesuffix(".weight"))
+        pack = None
         if rule is not None and isinstance(value, jax.Array | np.ndarray):
-            value = pack_weights(jnp.asarray(value), rule.weights, parts=parts.get(name))
-        for i, layer in enumerate(layers):
-            layer[short] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
+            pack = functools.partial(pack_weights, kind=rule.weights, parts=parts.get(name))
+        by_name[short] = _stack(value, pack) if loop else _layers(value, pack)
         del value  # freed before the next one is packed
+    layers = by_name if loop else tuple({name: of[i] for name, of in by_name.items()} for i in range(config.num_layers))
     tables = {}
     for name in [name for name in ("embedding", "head") if name in remaining]:
         table = jnp.asarray(remaining.pop(name))
@@ -97,6 +110,45 @@ def serving_model(
     return ServingModel(
         tables["embedding"], layers, jnp.asarray(remaining.pop("norm.weight")), tables.get("head"), config
     )
+
+
+def loops(config: LanguageModelConfig) -> bool:
+    """Whether layers run as a loop here: see `ServingModel`."""
+    rules = projection_rules(config)
+    return (
+        platform() == "cpu"
+        and len(rules) == len(PROJECTIONS)
+        and all(rule.weights in ("ternary", "int8") and rule.activations == "int8" for rule in rules.values())
+    )
+
+
+def _layers(value: Any, pack: Callable[[Array], Any] | None) -> list[Any]:
+    """Each layer's part of a stack, packed."""
+    count = jax.tree.leaves(value)[0].shape[0]
+    parts = (jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value) for i in range(count))
+    return [part if pack is None else pack(part) for part in parts]
+
+
+def _stack(value: Any, pack: Callable[[Array], Any] | None) -> Any:
+    """The stack itself, or packed a layer at a time: what is in memory beside the two is one layer's."""
+    if pack is None:
+        return jax.tree.map(jnp.asarray, value)
+    return stack_layers((pack(jnp.asarray(part)) for part in value), len(value))
+
+
+def stack_layers(layers: Iterable[Any], count: int) -> Any:
+    """Pytrees of one structure as one, with a leading axis; each can be freed as soon as it is copied."""
+    stack: Any = None
+    for i, layer in enumerate(layers):
+        if stack is None:
+            stack = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), layer)
+        stack = _put(stack, layer, i)
+    return stack
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(stack: Any, layer: Any, index: Int[Array, ""] | int) -> Any:
+    return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, index, 0), stack, layer)
 
 
 def check_parameters(config: LanguageModelConfig, parameters: Mapping[str, Any]) -> None:
@@ -125,24 +177,7 @@ def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKin
     if sorted({rule.weights for rule in rules.values()}) != ["ternary"] or len(rules) < 4:
         raise ValueError("random_packed_model is for models whose every projection is ternary")
     rng = np.random.default_rng(seed)
-    layers = []
-    for _ in range(config.num_layers):
-        layer: Parameters = {}
-        for name, shape in structure.items():
-            if not name.startswith("layers."):
-                continue
-            short = name.removeprefix("layers.")
-            if short.removesuffix(".weight") not in rules:
-                layer[short] = jnp.ones(shape.shape[1:], jnp.float32)
-                continue
-            rows, columns = shape.shape[1:]
-            if rows % 32 or columns % 64:
-                raise ValueError(f"{name}: rows must be a multiple of 32 and columns of 64, got {rows} and {columns}")
-            codes = _random_codes(rng, (rows // 32, columns // 4, 32))
-            scale = jnp.full((rows,), columns**-0.5, jnp.float32)
-            layer[short] = TernaryArray(jnp.asarray(codes), scale, (rows, columns), 0)
-        layers.append(layer)
-    vocab = known_vocab_size(config)
+    vocab, count = known_vocab_size(config), config.num_layers
 
     def table() -> Array | Int8Array:
         values = rng.integers(-127, 128, (vocab, config.hidden_size), np.int8)
@@ -150,8 +185,31 @@ def random_packed_model(config: LanguageModelConfig, seed: int, *, head: HeadKin
         packed = Int8Array(jnp.asarray(values), jnp.asarray(scale))
         return packed if head == "int8" else dequantize_int8(packed)
 
-    norm = jnp.ones((config.hidden_size,), jnp.float32)
-    return ServingModel(table(), tuple(layers), norm, None if config.tied_embeddings else table(), config)
+    def matrices(name: str, rows: int, columns: int) -> Iterator[TernaryArray]:
+        if rows % 32 or columns % 64:
+            raise ValueError(f"{name}: rows must be a multiple of 32 and columns of 64, got {rows} and {columns}")
+        scale = jnp.asarray(np.full(rows, columns**-0.5, np.float32))
+        for _ in range(count):
+            codes = jnp.asarray(_random_codes(rng, (rows // 32, columns // 4, 32)))
+            yield TernaryArray(codes, scale, (rows, columns), 0)
+
+    # The largest arrays first: what making them takes beside themselves is memory that later ones fill.
+    embedding, own_head = table(), None if config.tied_embeddings else table()
+    by_name: Parameters = {}
+    for name, shape in structure.items():
+        if name.startswith("layers."):
+            short = name.removeprefix("layers.")
+            if short.removesuffix(".weight") in rules:
+                by_name[short] = stack_layers(matrices(name, *shape.shape[1:]), count)
+            else:
+                by_name[short] = jnp.asarray(np.ones(shape.shape, np.float32))
+    layers = by_name if loops(config) else tuple(_layer_of(by_name, i) for i in range(count))
+    norm = jnp.asarray(np.ones(config.hidden_size, np.float32))
+    return ServingModel(embedding, layers, norm, own_head, config)
+
+
+def _layer_of(stacks: Parameters, index: int) -> Parameters:
+    return jax.tree.map(lambda leaf: leaf[index], stacks)
 
 
 def _random_codes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -189,13 +247,32 @@ def run_layers(
     model: ServingModel,
     x: Float[Array, "batch time hidden"],
     positions: Int[Array, "batch time"],
-    attends: Sequence[Attend],
-) -> tuple[Float[Array, "batch time hidden"], list[Any]]:
-    """All layers, written out; `attends` has one function a layer. Returns the result and what each of them keeps."""
+    attend: AttendLayer[State],
+    state: State,
+) -> tuple[Float[Array, "batch time hidden"], State]:
+    """All layers, each with `attend`, which hands a state on from layer to layer."""
     angles = rotary_angles(positions, model.config.head_dim, model.config.rope_theta)
     graphdef = layer_structure(model.config)
-    kept = []
-    for parameters, attend in zip(model.layers, attends, strict=True):
-        x, of_layer = merge_parameters(graphdef, parameters)(x, angles, attend)
-        kept.append(of_layer)
-    return x, kept
+
+    def layer(index: Any, carry: tuple[Array, State], parameters: Parameters) -> tuple[Array, State]:
+        x, state = carry
+        return merge_parameters(graphdef, parameters)(x, angles, functools.partial(attend, index, state))
+
+    if isinstance(model.layers, tuple):
+        carry = (x, state)
+        for index, parameters in enumerate(model.layers):
+            carry = layer(index, carry, parameters)
+        return carry
+    stacks = model.layers
+
+    def in_loop(index: Array, carry: tuple[Array, State]) -> tuple[Array, State]:
+        return layer(index, carry, {name: _one(stack, index) for name, stack in stacks.items()})
+
+    return jax.lax.fori_loop(0, model.config.num_layers, in_loop, (x, state))
+
+
+def _one(stack: Any, index: Array) -> Any:
+    """A layer's part of a stack: packed matrices stay where they are, norms are small."""
+    if isinstance(stack, TernaryArray | Int8Array):
+        return StackedMatrix(stack, index)
+    return jax.lax.dynamic_index_in_dim(stack, index, keepdims=False)

@@ -12,9 +12,11 @@ from jaxtyping import Array, Float
 from orchestai_kernels.arrays import (
     BinaryArray,
     Int8Array,
+    StackedMatrix,
     TernaryArray,
     dequantize_int8,
     dequantize_ternary,
+    is_ternary,
     unpack_binary,
 )
 from orchestai_kernels.int8_matmul import int8_matmul
@@ -60,7 +62,7 @@ class BitLinear(nnx.Module):
     def __call__(self, x: Float[Array, "*batch columns"], *, strength: Strength = None) -> Float[Array, "*batch rows"]:
         """Apply the layer; `strength` is the share of quantisation in force, for a float W only."""
         weight: Any = self.weight.get_value()
-        if isinstance(weight, TernaryArray | Int8Array | BinaryArray):
+        if isinstance(weight, TernaryArray | Int8Array | BinaryArray | StackedMatrix):
             return packed_linear(x, weight, self.activations)
         if isinstance(weight, tuple):  # binary projections below each other, each with its scale
             return jnp.concatenate([packed_linear(x, part, self.activations) for part in weight], axis=-1)
@@ -76,13 +78,16 @@ class BitLinear(nnx.Module):
 
 
 def packed_linear(
-    x: Float[Array, "*batch columns"], weight: TernaryArray | Int8Array | BinaryArray, activations: ActivationKind
+    x: Float[Array, "*batch columns"],
+    weight: TernaryArray | Int8Array | BinaryArray | StackedMatrix,
+    activations: ActivationKind,
 ) -> Float[Array, "*batch rows"]:
     """y = x Wᵀ with packed weights; int8 activations run the kernel, none read the weights back to float."""
-    if activations == "int8" and isinstance(weight, TernaryArray):
-        return ternary_matmul(x, weight)
-    if activations == "int8" and isinstance(weight, Int8Array):
-        return int8_matmul(x, weight)
+    if activations == "int8" and not isinstance(weight, BinaryArray):
+        product: Any = ternary_matmul if is_ternary(weight) else int8_matmul
+        return product(x, weight)
+    if isinstance(weight, StackedMatrix):
+        weight = weight.matrix()
     if isinstance(weight, TernaryArray):
         matrix = dequantize_ternary(weight)
     elif isinstance(weight, Int8Array):

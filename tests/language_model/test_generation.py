@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 
 from orchestai_jax.language_model import apply_model, initial_parameters
-from orchestai_jax.language_model.cache import attend_cached
-from orchestai_jax.language_model.generation import Generator, NotFiniteError, append, next_tokens, prefill
+from orchestai_jax.language_model.generation import Generator, NotFiniteError, decode, next_logits, prefill
 from orchestai_jax.language_model.layer import parameter_names, projection_rules
 from orchestai_jax.language_model.sampling import Draws, Sampling
-from orchestai_jax.language_model.serving_model import (
-    embed,
-    head_logits,
-    random_packed_model,
-    run_layers,
-    serving_model,
-)
+from orchestai_jax.language_model.serving_model import random_packed_model, serving_model
 from orchestai_jax.quantization import QuantizationRule
 
 serving = importlib.import_module("orchestai_jax.language_model.serving_model")  # the name is its function too
@@ -85,26 +78,15 @@ def test_options_keep_close_to_the_float_logits(small, options, most):
 
 
 def decoded_logits(model, kind):
-    draws = Draws.of(Sampling(), 17)
+    draws = Draws.of([Sampling()], 17)
     prompt = jnp.asarray([[0] * 11 + PROMPT], jnp.int32)
     _, cache = prefill(model, prompt, jnp.asarray([11], jnp.int32), draws, capacity=64, kind=kind)
-    assert cache.keys[0].shape == (1, 2, 64, 4)
-    assert (type(cache.keys[0]).__name__ == "Int8Array") == (kind == "int8")
+    assert cache.keys.shape == (model.config.num_layers, 1, 2, 64, 4)
+    assert (type(cache.keys).__name__ == "Int8Array") == (kind == "int8")
     for token in (3, 1, 4, 1, 5):
-        logits, new = next_logits(model, cache, token)
-        cache = append(cache, new)
+        logits, cache = jax.jit(next_logits)(model, cache, jnp.asarray([token], jnp.int32))
     assert int(cache.length) == 21
     return np.asarray(logits)
-
-
-def next_logits(model, cache, token):
-    def attend_of(layer):
-        return lambda q, k, v: (attend_cached(q, k, v, cache, layer), (k, v))
-
-    x = embed(model, jnp.asarray([[token]], jnp.int32))
-    positions = (cache.length - cache.start)[:, None]
-    x, new = run_layers(model, x, positions, [attend_of(i) for i in range(model.config.num_layers)])
-    return head_logits(model, x[:, -1]), new
 
 
 RULES = {
@@ -129,7 +111,8 @@ RULES = {
 def test_what_trains_can_be_served(small, rules):
     config = small[0].model_copy(update={"quantization": tuple(QuantizationRule(**rule) for rule in rules)})
     model = serving_model(config, small[1])
-    packed = {name for name, value in model.layers[0].items() if not isinstance(value, jax.Array)}
+    layers = model.layers[0] if isinstance(model.layers, tuple) else model.layers
+    packed = {name for name, value in layers.items() if not isinstance(value, jax.Array)}
     assert packed == {f"{name}.weight" for name, rule in projection_rules(config).items() if rule.weights != "float"}
     (made,) = Generator(model).generate([PROMPT], max_new_tokens=6)
     assert made.tokens == greedy_without_cache((config, small[1]), PROMPT, 6)
@@ -164,7 +147,7 @@ def test_released_masters_are_gone_as_the_packed_ones_come(small, monkeypatch):
     model = serving_model(config, given, release=True)
     assert given == {}
     assert alive == sorted(alive, reverse=True)
-    assert len(set(alive)) == len(alive) == 4
+    assert len(set(alive)) == 4
     assert Generator(model).generate([PROMPT], max_new_tokens=6) == kept
     serving_model(config, parameters)
     assert parameters.keys() == masters.keys(), "without release they are left alone"
@@ -172,7 +155,7 @@ def test_released_masters_are_gone_as_the_packed_ones_come(small, monkeypatch):
 
 def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):
     list(generator.stream([PROMPT], max_new_tokens=3, sampling=Sampling(1.0, seed=0)))
-    programs = (prefill, next_tokens, append)
+    programs = (prefill, decode)
     counts = [program._cache_size() for program in programs]
     for seed, prompt in enumerate([[1, 2], list(range(16)), [0]]):
         sampling = Sampling(0.5 + seed, seed=seed)
@@ -181,12 +164,30 @@ def test_other_prompts_seeds_and_temperatures_compile_nothing(generator):
 
 
 def test_seeds_decide_the_draws(generator):
-    def draw(seed):
-        return generator.generate([PROMPT, PROMPT], max_new_tokens=12, sampling=Sampling(2.0, seed=seed))
+    def draw(*seeds):
+        samplings = [Sampling(2.0, seed=seed) for seed in seeds]
+        return generator.generate([PROMPT] * len(seeds), max_new_tokens=12, sampling=samplings)
 
     assert draw(0) == draw(0)
     assert draw(0) != draw(1)
-    assert draw(0)[0] != draw(0)[1]  # rows draw apart
+    assert draw(0, 1) == [*draw(0), *draw(1)]
+
+
+def test_a_drawn_row_does_not_depend_on_its_neighbours(generator):
+    """Neither on their prompts, nor on their place, nor on how they are drawn."""
+    sampling = Sampling(2.0, seed=4)
+    (alone,) = generator.generate([PROMPT], max_new_tokens=8, sampling=sampling)
+    prompts = [[1], list(range(16)), PROMPT]
+    others = [Sampling(), Sampling(1.0, top_k=3, seed=9)]
+    assert generator.generate(prompts, max_new_tokens=8, sampling=[*others, sampling])[2] == alone
+    assert generator.generate(prompts[1:], max_new_tokens=8, sampling=sampling)[1] == alone
+    greedy, *_ = generator.generate(prompts, max_new_tokens=8, sampling=[*others, sampling])
+    assert greedy == generator.generate(prompts[:1], max_new_tokens=8)[0]
+
+
+def test_a_sampling_a_prompt_is_wanted(generator):
+    with pytest.raises(ValueError, match="sampling must be one, or one a prompt: got 1 for 2 prompts"):
+        generator.stream([PROMPT, PROMPT], sampling=[Sampling()])
 
 
 def test_stop_tokens_end_a_row(generator):
@@ -247,9 +248,8 @@ def test_parameters_that_do_not_fit_are_listed(small):
 def test_random_packed_models_are_sound(small):
     config = small[0].model_copy(update={"hidden_size": 64, "intermediate_size": 64, "num_kv_heads": 4})
     model = random_packed_model(config, 0)
-    for layer in model.layers:
-        for name in ("attention.qkv.weight", "feed_forward.down.weight"):
-            layer[name].validate()
+    for name in ("attention.qkv.weight", "feed_forward.down.weight"):
+        assert model.layers[name].validate().batch_shape == (config.num_layers,)
     assert model.nbytes < 2 * (64 * 64 * 8 / 4) + 17 * 68 + 20_000
     with pytest.raises(ValueError, match="every projection is ternary"):
         random_packed_model(config.model_copy(update={"quantization": (QuantizationRule(pattern=".*qkv.*"),)}), 0)

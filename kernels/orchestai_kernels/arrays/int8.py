@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int8
 
 from orchestai_kernels.arrays._concrete import expect, values_of
+from orchestai_kernels.arrays.magnitude import largest_magnitude
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +75,7 @@ def quantize_int8(x: Float[Array | np.ndarray, "*batch rows columns"], block: in
     x = jnp.asarray(x, jnp.float32)
     blocks = _blocks(x.shape[-1], block)
     split = x.reshape(*x.shape[:-1], *(blocks or (1,)), x.shape[-1] if block is None else block)
-    scale = jnp.max(jnp.abs(split), axis=-1, initial=0.0) / 127.0
+    scale = largest_magnitude(split) / 127.0
     steps = split / scale[..., None]  # NaN where scale is 0, infinite or NaN: no step but 0 to stand on
     values = jnp.where(jnp.isfinite(steps), jnp.clip(jnp.round(steps), -127, 127), 0).astype(jnp.int8).reshape(x.shape)
     return Int8Array(values, scale if blocks else scale[..., 0], block)

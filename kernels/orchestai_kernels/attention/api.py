@@ -14,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 from orchestai_kernels import precision
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention import config as tiles
-from orchestai_kernels.attention import gpu_blocks, library, pallas_gpu, pallas_tpu, reference, vjp
+from orchestai_kernels.attention import library, reference, vjp
 from orchestai_kernels.attention.masks import Masks
+from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 
 
@@ -174,21 +175,21 @@ ATTENTION = Op(
     implementations=[
         Implementation(
             "pallas_gpu",
-            run=pallas_gpu.attention_pallas_gpu,
+            run=deferred("orchestai_kernels.attention.pallas_gpu", "attention_pallas_gpu"),
             platforms=("gpu",),
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, gpu_blocks.__file__, vjp.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_gpu.py", _FOLDER + "gpu_blocks.py", vjp.__file__, *_SHARED),
         ),
         Implementation(
             "pallas_tpu",
-            run=pallas_tpu.attention_pallas_tpu,
+            run=deferred("orchestai_kernels.attention.pallas_tpu", "attention_pallas_tpu"),
             platforms=("tpu",),
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.TpuTiles, tiles.tpu_heuristic, tiles.tpu_candidates),
             interpretable=True,
-            sources=(pallas_tpu.__file__, vjp.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_tpu.py", vjp.__file__, *_SHARED),
         ),
         Implementation(
             "cudnn",

@@ -10,7 +10,12 @@ import jax
 
 from orchestai_kernels.cpu import build
 
-TARGETS = {"orchestai_ternary_matmul": "OrchestaiTernaryMatmul", "orchestai_int8_matmul": "OrchestaiInt8Matmul"}
+TARGETS = {
+    "orchestai_ternary_matmul": "OrchestaiTernaryMatmul",
+    "orchestai_int8_matmul": "OrchestaiInt8Matmul",
+    "orchestai_cached_attention": "OrchestaiCachedAttention",
+    "orchestai_cached_attention_int8": "OrchestaiCachedAttentionInt8",
+}
 """Names of the FFI targets, with the symbols behind them."""
 
 

@@ -14,8 +14,9 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels import precision
 from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
-from orchestai_kernels.feed_forward import activations, pallas_gpu, pallas_tpu, reference, vjp
+from orchestai_kernels.feed_forward import activations, reference, vjp
 from orchestai_kernels.feed_forward import config as tiles
 from orchestai_kernels.feed_forward.activations import Activation
 
@@ -127,6 +128,7 @@ def _prefer(target: str, x: Any, *args: Any, **options: Any) -> Sequence[str]:
     return ("ternary", "pallas_gpu", "pallas_tpu", "xla", "reference")
 
 
+_FOLDER = reference.__file__.removesuffix("reference.py")
 _SHARED = (vjp.__file__, activations.__file__, reference.__file__, precision.__file__)
 
 FEED_FORWARD = Op(
@@ -138,21 +140,21 @@ FEED_FORWARD = Op(
         Implementation("ternary", run=reference.feed_forward_ternary, accepts=_ternary_accepts, sources=_SHARED[1:]),
         Implementation(
             "pallas_gpu",
-            run=pallas_gpu.feed_forward_pallas_gpu,
+            run=deferred("orchestai_kernels.feed_forward.pallas_gpu", "feed_forward_pallas_gpu"),
             platforms=("gpu",),
             accepts=vjp.fused_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_gpu.py", *_SHARED),
         ),
         Implementation(
             "pallas_tpu",
-            run=pallas_tpu.feed_forward_pallas_tpu,
+            run=deferred("orchestai_kernels.feed_forward.pallas_tpu", "feed_forward_pallas_tpu"),
             platforms=("tpu",),
             accepts=vjp.fused_accepts,
             configs=ConfigSpace(tiles.TpuTiles, tiles.tpu_heuristic, tiles.tpu_candidates),
             interpretable=True,
-            sources=(pallas_tpu.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_tpu.py", *_SHARED),
         ),
         Implementation("xla", run=reference.feed_forward_xla, accepts=_xla_accepts, sources=_SHARED[1:]),
         Implementation("reference", run=reference.feed_forward_reference, sources=_SHARED[1:]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pathlib
 from typing import Any
 
 from jaxtyping import Array, Float
 
-from orchestai_kernels.arrays import Int8Array
+from orchestai_kernels.arrays import Int8Array, StackedMatrix, alone
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import Implementation, Op, bucket
 from orchestai_kernels.int8_matmul.cpu import cpu
@@ -16,27 +17,35 @@ from orchestai_kernels.int8_matmul.reference import MOST_COLUMNS, reference
 from orchestai_kernels.straight_through import straight_through
 
 _HERE = pathlib.Path(__file__).parent
-_REFERENCE = (_HERE / "reference.py", _HERE.parent / "arrays" / "activations.py")
+_REFERENCE = (_HERE / "reference.py", *(_HERE.parent / "arrays" / name for name in ("activations.py", "magnitude.py")))
 
 
 def int8_matmul(
-    x: Float[Array, "*batch columns"], weight: Int8Array, *, implementation: str = "auto", config: Any = None
+    x: Float[Array, "*batch columns"],
+    weight: Int8Array | StackedMatrix,
+    *,
+    implementation: str = "auto",
+    config: Any = None,
 ) -> Float[Array, "*batch rows"]:
     """y = x Wᵀ with the activations quantised to int8, one scale a token, and W int8 with one scale a row.
 
     Activations are quantised as in `ternary_matmul`; the sums are exact in int32, whichever implementation runs;
     y = sum / s · weight scale in float32, rounded once to x's dtype. A token with a NaN or an infinity gives NaN in all
     its outputs. Gradient: straight through to x; none to the weight. The weight's values must be at least -127, as
-    `Int8Array.validate` checks. Stacked weights (leading axes) go through `jax.vmap` or `jax.lax.scan`.
+    `Int8Array.validate` checks. Stacked weights (leading axes) go through `jax.vmap`; a
+    `StackedMatrix` is one of a stack, read by `cpu` where it lies.
 
     Raises ValueError where the columns of x and weight differ, for stacked weights, scales not one a row, and for more
     than 133,144 columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
     """
-    if weight.block is not None or len(weight.shape) != 2:
-        raise ValueError(f"weight must be one matrix with a scale a row, got {weight.shape} with block {weight.block}")
+    stored = weight.checked().stack if isinstance(weight, StackedMatrix) else weight
+    if not isinstance(stored, Int8Array):
+        raise ValueError(f"weight must be int8, got a stack of {type(stored).__name__}")
+    if stored.block is not None or len(weight.shape) != 2:
+        raise ValueError(f"weight must be one matrix with a scale a row, got {weight.shape} with block {stored.block}")
     rows, columns = weight.shape
-    if tuple(weight.scale.shape) != (rows,):
-        raise ValueError(f"scale must be {(rows,)}, one a row, got {tuple(weight.scale.shape)}")
+    if tuple(stored.scale.shape) != stored.shape[:-1]:
+        raise ValueError(f"scale must be {stored.shape[:-1]}, one a row, got {tuple(stored.scale.shape)}")
     if x.ndim < 1 or x.shape[-1] != columns:
         raise ValueError(
             f"x's last axis must be the weight's {columns} columns, got x {x.shape}, weight {weight.shape}"
@@ -49,7 +58,12 @@ def int8_matmul(
     return y.reshape(*batch, rows)
 
 
-def _key(x: Any, weight: Int8Array) -> str:
+@functools.wraps(reference)
+def _reference(x: Any, weight: Int8Array | StackedMatrix) -> Any:
+    return reference(x, alone(weight))
+
+
+def _key(x: Any, weight: Int8Array | StackedMatrix) -> str:
     rows, columns = weight.shape
     return f"m{bucket(x.shape[0])} n{rows} k{columns} {x.dtype}"
 
@@ -64,9 +78,9 @@ INT8_MATMUL = Op(
             platforms=("cpu",),
             available=available,
             configs=CONFIGS,
-            sources=(_HERE / "cpu.py", *SOURCES),
+            sources=(_HERE / "cpu.py", _HERE.parent / "arrays" / "stacked.py", *SOURCES),
         ),
-        Implementation("reference", run=reference, sources=_REFERENCE),
+        Implementation("reference", run=_reference, sources=_REFERENCE),
     ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from orchestai_kernels.arrays import Int8Array
+from orchestai_kernels.arrays import Int8Array, StackedMatrix, in_stack
 from orchestai_kernels.cpu.config import CpuConfig, checked
 
 
-def cpu(x: Float[Array, "tokens columns"], weight: Int8Array, *, config: CpuConfig) -> Float[Array, "tokens rows"]:
+def cpu(
+    x: Float[Array, "tokens columns"], weight: Int8Array | StackedMatrix, *, config: CpuConfig
+) -> Float[Array, "tokens rows"]:
     """Everything in one call: quantise, multiply, scale. Under vmap as `ternary_matmul`'s."""
     config = checked(config)
     call = jax.ffi.ffi_call(
@@ -18,5 +22,7 @@ def cpu(x: Float[Array, "tokens columns"], weight: Int8Array, *, config: CpuConf
         jax.ShapeDtypeStruct((x.shape[0], weight.shape[0]), jnp.float32),
         vmap_method="expand_dims",
     )
-    y = call(x.astype(jnp.float32), weight.values, weight.scale, instructions=config.instructions)
+    stacked = in_stack(weight)
+    stack: Any = stacked.stack
+    y = call(x.astype(jnp.float32), stack.values, stack.scale, stacked.index, instructions=config.instructions)
     return y.astype(x.dtype)

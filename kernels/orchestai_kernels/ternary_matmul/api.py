@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Array, Float
 
-from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.arrays import StackedMatrix, TernaryArray, alone
 from orchestai_kernels.arrays.ternary import packed_shape
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
+from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.straight_through import straight_through
 from orchestai_kernels.ternary_matmul.config import (
@@ -22,17 +25,22 @@ from orchestai_kernels.ternary_matmul.config import (
     tpu_guess,
 )
 from orchestai_kernels.ternary_matmul.cpu import cpu
-from orchestai_kernels.ternary_matmul.pallas_gpu import pallas_gpu
-from orchestai_kernels.ternary_matmul.pallas_tpu import pallas_tpu
 from orchestai_kernels.ternary_matmul.reference import MOST_COLUMNS, reference
 
 _HERE = pathlib.Path(__file__).parent
-_REFERENCE = (_HERE / "reference.py", *(_HERE.parent / "arrays" / name for name in ("activations.py", "ternary.py")))
+_REFERENCE = (
+    _HERE / "reference.py",
+    *(_HERE.parent / "arrays" / name for name in ("activations.py", "magnitude.py", "stacked.py", "ternary.py")),
+)
 _PALLAS = (*_REFERENCE, _HERE / "packed_rows.py")
 
 
 def ternary_matmul(
-    x: Float[Array, "*batch columns"], weight: TernaryArray, *, implementation: str = "auto", config: Any = None
+    x: Float[Array, "*batch columns"],
+    weight: TernaryArray | StackedMatrix,
+    *,
+    implementation: str = "auto",
+    config: Any = None,
 ) -> Float[Array, "*batch rows"]:
     """y = x Wᵀ with the activations quantised to int8, one scale a token, and W ternary (BitNet b1.58).
 
@@ -40,7 +48,8 @@ def ternary_matmul(
     whichever implementation runs; y = sum / s · weight scale in float32, rounded once to x's dtype. A token with a NaN
     or an infinity gives NaN in all its outputs. Gradient: straight through to x; none to the packed weight.
 
-    Stacked weights (leading axes) go through `jax.vmap` or `jax.lax.scan`. `implementation` is `auto` or a name of
+    Stacked weights (leading axes) go through `jax.vmap`; in a loop over layers a `StackedMatrix` says which one, and
+    the `cpu` implementation reads it where it lies. `implementation` is `auto` or a name of
     `TERNARY_MATMUL.implementations`; `config` belongs to the named one.
 
     Raises ValueError where the columns of x and weight differ, for stacked weights, for codes or a scale whose shape is
@@ -48,26 +57,42 @@ def ternary_matmul(
     named implementation cannot run.
     """
     rows, columns = weight.matrix_shape
-    if weight.batch_shape:
-        raise ValueError(f"weight must be one matrix, got leading axes {weight.batch_shape}: use jax.vmap over them")
+    lead: tuple[int, ...] = ()
+    stored = weight
+    if isinstance(weight, StackedMatrix):
+        stored, lead = weight.checked().stack, weight.stack.shape[:1]
+    if not isinstance(stored, TernaryArray):
+        raise ValueError(f"weight must be ternary, got a stack of {type(stored).__name__}")
+    if stored.batch_shape != lead:
+        raise ValueError(f"weight must be one matrix, got leading axes {stored.batch_shape}: use jax.vmap over them")
     if x.ndim < 1 or x.shape[-1] != columns:
         raise ValueError(
             f"x's last axis must be the weight's {columns} columns, got x {x.shape}, weight {weight.shape}"
         )
     if columns > MOST_COLUMNS:
         raise ValueError(f"weight must have at most {MOST_COLUMNS} columns, got {columns}")
-    packed, scales = packed_shape(rows, columns), () if weight.axis is None else (rows,)
-    if tuple(weight.codes.shape) != packed:
-        raise ValueError(f"codes must be {packed} for a {rows} x {columns} matrix, got {tuple(weight.codes.shape)}")
-    if tuple(weight.scale.shape) != scales:
-        raise ValueError(f"scale must be {scales} with axis {weight.axis}, got {tuple(weight.scale.shape)}")
+    packed, scales = (*lead, *packed_shape(rows, columns)), (*lead, *(() if stored.axis is None else (rows,)))
+    if tuple(stored.codes.shape) != packed:
+        raise ValueError(f"codes must be {packed} for a {rows} x {columns} matrix, got {tuple(stored.codes.shape)}")
+    if tuple(stored.scale.shape) != scales:
+        raise ValueError(f"scale must be {scales} with axis {stored.axis}, got {tuple(stored.scale.shape)}")
     batch = x.shape[:-1]
     tokens = x.reshape(math.prod(batch), columns)
     y: Array = straight_through(TERNARY_MATMUL, implementation, config, tokens, weight)
     return y.reshape(*batch, rows)
 
 
-def _key(x: Any, weight: TernaryArray) -> str:
+def _alone(run: Callable[..., Any]) -> Callable[..., Any]:
+    """For implementations that take a matrix by itself."""
+
+    @functools.wraps(run)
+    def run_alone(x: Any, weight: TernaryArray | StackedMatrix, **options: Any) -> Any:
+        return run(x, alone(weight), **options)
+
+    return run_alone
+
+
+def _key(x: Any, weight: TernaryArray | StackedMatrix) -> str:
     rows, columns = weight.matrix_shape
     return f"m{bucket(x.shape[0])} n{rows} k{columns} {x.dtype}"
 
@@ -82,11 +107,11 @@ TERNARY_MATMUL = Op(
             platforms=("cpu",),
             available=available,
             configs=CONFIGS,
-            sources=(_HERE / "cpu.py", *SOURCES),
+            sources=(_HERE / "cpu.py", _HERE.parent / "arrays" / "stacked.py", *SOURCES),
         ),
         Implementation(
             "pallas_gpu",
-            run=pallas_gpu,
+            run=_alone(deferred("orchestai_kernels.ternary_matmul.pallas_gpu", "pallas_gpu")),
             platforms=("gpu",),
             interpretable=True,
             configs=ConfigSpace(GpuTiles, heuristic=gpu_guess, candidates=gpu_candidates),
@@ -94,13 +119,13 @@ TERNARY_MATMUL = Op(
         ),
         Implementation(
             "pallas_tpu",
-            run=pallas_tpu,
+            run=_alone(deferred("orchestai_kernels.ternary_matmul.pallas_tpu", "pallas_tpu")),
             platforms=("tpu",),
             interpretable=True,
             configs=ConfigSpace(TpuTiles, heuristic=tpu_guess, candidates=tpu_candidates),
             sources=(_HERE / "pallas_tpu.py", *_PALLAS),
         ),
-        Implementation("reference", run=reference, sources=_REFERENCE),
+        Implementation("reference", run=_alone(reference), sources=_REFERENCE),
     ],
 )
 """The op with its implementations, in the order in which `auto` tries them."""

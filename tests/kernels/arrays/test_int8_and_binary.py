@@ -40,6 +40,15 @@ def test_int8_rows_of_zeros_and_rows_that_are_not_finite():
     assert quantize_int8(np.zeros((2, 0), np.float32)).validate().shape == (2, 0)
 
 
+def test_a_nan_in_a_large_array_is_not_lost():
+    """As it is in XLA's maximum of so many numbers on a CPU."""
+    x = np.ones((132, 37), np.float32)
+    x[1, 5] = np.nan
+    read = np.asarray(dequantize_int8(quantize_int8(x)))
+    assert np.isnan(read[1]).all()
+    np.testing.assert_allclose(np.delete(read, 1, 0), 1, rtol=1e-6)
+
+
 def test_what_int8_refuses():
     array = quantize_int8(np.ones((2, 6), np.float32))
     with pytest.raises(ValueError, match="block must divide the columns: 4 does not divide 6"):

@@ -173,11 +173,11 @@ def call_library(target, *arguments):
 @pytest.mark.parametrize(
     "target, weight, scale",
     [
-        ("orchestai_ternary_matmul", jnp.ones((1, 16, 32), jnp.uint8), 1.0),
-        ("orchestai_int8_matmul", jnp.ones((32, 64), jnp.int8), jnp.ones(32)),
+        ("orchestai_ternary_matmul", jnp.ones((1, 1, 16, 32), jnp.uint8), jnp.ones(1)),
+        ("orchestai_int8_matmul", jnp.ones((1, 32, 64), jnp.int8), jnp.ones((1, 32))),
     ],
 )
 @pytest.mark.parametrize("x", [jnp.float32(1), jnp.ones(64)])
 def test_without_axes_the_library_looks_at_none(target, weight, scale, x):
     with pytest.raises(jax.errors.JaxRuntimeError, match="x and y need the same axes, two at least"):
-        jax.block_until_ready(call_library(target, x, weight, jnp.float32(scale)))
+        jax.block_until_ready(call_library(target, x, weight, scale, jnp.int32(0)))

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from orchestai_kernels.arrays import Int8Array, TernaryArray, dequantize_ternary, pack_ternary, unpack_ternary
+from orchestai_kernels.arrays import (
+    Int8Array,
+    StackedMatrix,
+    TernaryArray,
+    dequantize_ternary,
+    pack_ternary,
+    unpack_ternary,
+)
 from orchestai_kernels.cpu import library
 from orchestai_kernels.cpu.config import CpuConfig
 from orchestai_kernels.dispatch import overridden
@@ -77,6 +84,43 @@ def test_sums_are_exact(subject, shape):
     rng = np.random.default_rng(sum(shape))
     x, integers = whole_activations(rng, shape[0], shape[2]), subject.integers(rng, *shape[1:])
     np.testing.assert_array_equal(subject(jnp.asarray(x), subject.weight(integers)), exact(x, integers))
+
+
+def test_a_matrix_of_a_stack_is_what_it_is_alone(subject):
+    """In a loop over the stack, under vmap, and differentiated; scales of a matrix and of a row."""
+    rng = np.random.default_rng(8)
+    x, integers = whole_activations(rng, 2, 70), subject.integers(rng, 3, 37, 70)
+    stack = subject.weight(integers, np.linspace(1, 2, 3 * 37, dtype=np.float32).reshape(3, 37))
+    stacks = [stack]
+    if subject.op == "ternary":
+        stacks.append(subject.weight(integers, np.array([1.0, 2.0, 3.0], np.float32)))
+    for stack in stacks:
+        wanted = np.stack([subject(jnp.asarray(x), jax.tree.map(lambda leaf, i=i: leaf[i], stack)) for i in range(3)])
+
+        def each(x, stack):
+            return jax.lax.map(lambda number: subject(x, StackedMatrix(stack, number)), jnp.arange(3))
+
+        np.testing.assert_array_equal(jax.jit(each)(jnp.asarray(x), stack), wanted)
+        mapped = jax.vmap(lambda i, x, stack=stack: subject(x, StackedMatrix(stack, i)), (0, None))(
+            jnp.arange(3), jnp.asarray(x)
+        )
+        np.testing.assert_array_equal(mapped, wanted)
+    gradient = jax.grad(lambda x: subject(x, StackedMatrix(stack, jnp.int32(1))).sum())(jnp.asarray(x))
+    scaled = integers[1] * np.broadcast_to(np.asarray(stack.scale[1]).reshape(-1, 1), (37, 70))
+    np.testing.assert_allclose(gradient, np.broadcast_to(scaled.sum(0), (2, 70)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("op", ["ternary", "int8"])
+def test_stacks_that_do_not_fit(op):
+    subject = Subject(op, "portable")
+    stack = subject.weight(np.ones((3, 32, 64), np.int8))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="index 3 of a stack of 3"):
+        jax.block_until_ready(subject(jnp.ones((1, 64)), StackedMatrix(stack, jnp.int32(3))))
+    with pytest.raises(ValueError, match=r"a stack has one leading axis, got \(32, 64\)"):
+        subject(jnp.ones((1, 64)), StackedMatrix(subject.weight(np.ones((32, 64), np.int8)), jnp.int32(0)))
+    other = Subject("int8" if op == "ternary" else "ternary", "portable")
+    with pytest.raises(ValueError, match=r"got a stack of (TernaryArray|Int8Array)"):
+        other(jnp.ones((1, 64)), StackedMatrix(stack, jnp.int32(0)))
 
 
 def test_activations_are_rounded_as_the_definition_says(subject):

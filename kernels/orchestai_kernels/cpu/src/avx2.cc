@@ -1,6 +1,7 @@
 // AVX2: pairs of unsigned by signed bytes summed in int16, moved to int32 before they could overflow.
 #include <immintrin.h>
 
+#include "attend.h"
 #include "kernels.h"
 #include "quantize.h"
 
@@ -254,7 +255,7 @@ uint64_t read_streams(const uint8_t* bytes, int64_t count) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels kernels = {"avx2", quantize_tokens, ternary, int8};
+  static const Kernels kernels = {"avx2", quantize_tokens, ternary, int8, attend};
   return &kernels;
 }
 

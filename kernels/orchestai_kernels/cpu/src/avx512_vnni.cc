@@ -1,6 +1,7 @@
 // AVX-512 with VNNI: one instruction multiplies four unsigned by four signed bytes and adds the sum to an int32 lane.
 #include <immintrin.h>
 
+#include "attend.h"
 #include "kernels.h"
 #include "quantize.h"
 
@@ -216,7 +217,7 @@ void int8(const Tokens& tokens, const Int8& weight, int64_t begin, int64_t end) 
 }  // namespace
 
 const Kernels* avx512_vnni_kernels() {
-  static const Kernels kernels = {"avx512_vnni", quantize_tokens, ternary, int8};
+  static const Kernels kernels = {"avx512_vnni", quantize_tokens, ternary, int8, attend};
   return &kernels;
 }
 

@@ -45,6 +45,23 @@ struct Int8 {
   float* y;  // [tokens, rows]
 };
 
+// One key head of one row of a cache, and the newest token, which enters the cache behind its `count`.
+struct CachedHead {
+  int64_t group;  // query heads that read this key head
+  int64_t head_dim;
+  int64_t count;
+  float scale;
+  const float* queries;    // [group, head_dim]
+  const float* new_key;    // [head_dim]
+  const float* new_value;  // [head_dim]
+  void* keys;              // [count + 1, head_dim], float, or int8 where there are scales
+  void* values;
+  float* key_scale;  // [count + 1], or null
+  float* value_scale;
+  float* weights;  // room for [count]
+  float* out;      // [group, head_dim]
+};
+
 struct Kernels {
   const char* name;
   // x [count, columns] to tokens.
@@ -53,6 +70,8 @@ struct Kernels {
   void (*ternary)(const Tokens& tokens, const Ternary& weight, int64_t begin, int64_t end);
   // The rows from `begin` up to `end`; tokens in plain rows.
   void (*int8)(const Tokens& tokens, const Int8& weight, int64_t begin, int64_t end);
+  // softmax(scale · queries · keys) values, and the newest token stored.
+  void (*attend)(const CachedHead& head);
 };
 
 const Kernels* portable_kernels();

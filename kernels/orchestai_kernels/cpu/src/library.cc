@@ -164,57 +164,70 @@ int64_t piece_of(int64_t bytes_a_unit, int64_t multiple, int64_t tokens) {
   return (units < multiple ? multiple : units / multiple * multiple);
 }
 
-// One call or a batch of them, of x and y that have their axes: finds the inner parts and calls body(x, weight's index, scale's index, y, tokens).
+using Indices = ffi::Buffer<ffi::S32>;
+
+// One call or a batch of them, of x and y that have their axes: finds the inner parts and calls body(x, weight's index,
+// scale's index, y, tokens). Weights are stacks, [leading axes, stack, w_inner axes], of which `index` says which.
 template <typename Body>
 ffi::Error each(const ffi::Span<const int64_t> x_dims, ffi::Span<const int64_t> w_dims, size_t w_inner,
-                ffi::Span<const int64_t> scale_dims, ffi::Span<const int64_t> y_dims, const float* x, float* y,
-                int64_t* scale_stride, const Body& body) {
+                ffi::Span<const int64_t> scale_dims, const Indices& index, ffi::Span<const int64_t> y_dims,
+                const float* x, float* y, int64_t* scale_stride, const Body& body) {
   Lead lead;
   lead.sizes.assign(y_dims.begin(), y_dims.end() - 2);
   const size_t axes = lead.sizes.size();
-  if (w_dims.size() != axes + w_inner || !fits(lead, x_dims) || !fits(lead, w_dims) || !fits(lead, scale_dims)) {
+  const auto index_dims = index.dimensions();
+  if (w_dims.size() != axes + 1 + w_inner || index_dims.size() != axes || !fits(lead, x_dims) || !fits(lead, w_dims) ||
+      !fits(lead, scale_dims) || !fits(lead, index_dims)) {
     return wrong("leading axes do not fit");
   }
-  const int64_t tokens = x_dims[axes], columns = x_dims[axes + 1], rows = y_dims[axes + 1];
+  const int64_t tokens = x_dims[axes], columns = x_dims[axes + 1], rows = y_dims[axes + 1], stack = w_dims[axes];
   if (y_dims[axes] != tokens) return wrong("x and y differ in tokens");
-  *scale_stride = scale_dims.size() == axes ? 0 : 1;
-  if (*scale_stride == 1 && (scale_dims.size() != axes + 1 || scale_dims[axes] != rows)) {
-    return wrong("scale is neither one number nor one a row");
+  *scale_stride = scale_dims.size() == axes + 1 ? 0 : 1;
+  if (scale_dims.size() < axes + 1 || scale_dims[axes] != stack ||
+      (*scale_stride == 1 && (scale_dims.size() != axes + 2 || scale_dims[axes + 1] != rows))) {
+    return wrong("scale is neither one number a matrix nor one a row");
   }
   if (tokens == 0 || rows == 0) return ffi::Error::Success();
+  for (size_t i = 0; i < index.element_count(); ++i) {
+    const int64_t at = index.typed_data()[i];
+    if (at < 0 || at >= stack) return wrong("index " + std::to_string(at) + " of a stack of " + std::to_string(stack));
+  }
   const int64_t scale_step = *scale_stride == 1 ? rows : 1;
-  const bool same_weight = shared(lead, w_dims) && shared(lead, scale_dims);
+  const bool same_weight = shared(lead, w_dims) && shared(lead, scale_dims) && shared(lead, index_dims);
   // The same weight for all: one product with all the tokens (when x has a leading axis of 1, it is not one product).
   if (same_weight && lead.count() * tokens * columns == [&] {
         int64_t all = 1;
         for (int64_t size : x_dims) all *= size;
         return all;
       }()) {
-    return body(x, 0, 0, y, lead.count() * tokens);
+    const int64_t at = *index.typed_data();
+    return body(x, at, at * scale_step, y, lead.count() * tokens);
   }
   for (int64_t i = 0; i < lead.count(); ++i) {
-    ffi::Error error = body(x + lead.place(i, x_dims) * tokens * columns, lead.place(i, w_dims),
-                            lead.place(i, scale_dims) * scale_step, y + i * tokens * rows, tokens);
+    const int64_t at = index.typed_data()[lead.place(i, index_dims)];
+    ffi::Error error =
+        body(x + lead.place(i, x_dims) * tokens * columns, lead.place(i, w_dims) * stack + at,
+             (lead.place(i, scale_dims) * stack + at) * scale_step, y + i * tokens * rows, tokens);
     if (error.failure()) return error;
   }
   return ffi::Error::Success();
 }
 
 ffi::Error ternary_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::U8> codes,
-                          ffi::Buffer<ffi::F32> scale, ffi::Result<ffi::Buffer<ffi::F32>> y,
+                          ffi::Buffer<ffi::F32> scale, Indices index, ffi::Result<ffi::Buffer<ffi::F32>> y,
                           std::string_view instructions) {
   const Kernels* kernels = find(instructions);
   if (kernels == nullptr) return wrong("this processor lacks " + std::string(instructions));
   if (!have_axes(x.dimensions(), y->dimensions())) return wrong(kWrongAxes);
   const auto w_dims = codes.dimensions();
-  if (w_dims.size() < 3) return wrong("codes need three axes at least");
+  if (w_dims.size() < 4) return wrong("codes need four axes at least");
   const int64_t blocks = w_dims[w_dims.size() - 3], quads = w_dims[w_dims.size() - 2];
   const int64_t rows = y->dimensions().back(), columns = x.dimensions().back();
   if (w_dims.back() != 32 || blocks != (rows + kRowBlock - 1) / kRowBlock || quads * 4 != padded(columns)) {
     return wrong("codes do not fit x and y");
   }
   int64_t scale_stride = 0;
-  return each(x.dimensions(), w_dims, 3, scale.dimensions(), y->dimensions(), x.typed_data(), y->typed_data(),
+  return each(x.dimensions(), w_dims, 3, scale.dimensions(), index, y->dimensions(), x.typed_data(), y->typed_data(),
               &scale_stride, [&](const float* tokens_in, int64_t w, int64_t s, float* out, int64_t count) {
                 Quantized quantized(count, quads * 4, kTile);
                 if (!quantized.ok()) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for activations");
@@ -229,17 +242,17 @@ ffi::Error ternary_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Bu
 }
 
 ffi::Error int8_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::S8> values,
-                       ffi::Buffer<ffi::F32> scale, ffi::Result<ffi::Buffer<ffi::F32>> y,
+                       ffi::Buffer<ffi::F32> scale, Indices index, ffi::Result<ffi::Buffer<ffi::F32>> y,
                        std::string_view instructions) {
   const Kernels* kernels = find(instructions);
   if (kernels == nullptr) return wrong("this processor lacks " + std::string(instructions));
   if (!have_axes(x.dimensions(), y->dimensions())) return wrong(kWrongAxes);
   const auto w_dims = values.dimensions();
-  if (w_dims.size() < 2) return wrong("values need two axes at least");
+  if (w_dims.size() < 3) return wrong("values need three axes at least");
   const int64_t rows = y->dimensions().back(), columns = x.dimensions().back();
   if (w_dims[w_dims.size() - 2] != rows || w_dims.back() != columns) return wrong("values do not fit x and y");
   int64_t scale_stride = 0;
-  return each(x.dimensions(), w_dims, 2, scale.dimensions(), y->dimensions(), x.typed_data(), y->typed_data(),
+  return each(x.dimensions(), w_dims, 2, scale.dimensions(), index, y->dimensions(), x.typed_data(), y->typed_data(),
               &scale_stride, [&](const float* tokens_in, int64_t w, int64_t s, float* out, int64_t count) {
                 if (scale_stride != 1) return wrong("int8 weights need a scale a row");
                 Quantized quantized(count, padded(columns), 1);
@@ -254,12 +267,88 @@ ffi::Error int8_matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffe
               });
 }
 
+using Floats = ffi::Buffer<ffi::F32>;
+
+// Attends from the newest token to a layer's slots start .. length - 1 and to itself, and writes it to slot `length`, in
+// place. Buffers: queries [batch, heads, dim]; new [batch, kv_heads, dim]; stored [layers, batch, kv_heads, capacity, dim],
+// int8 with scales of the same axes but the last.
+template <typename Stored>
+struct Cache {
+  Stored* keys;
+  Stored* values;
+  float* key_scale;
+  float* value_scale;
+};
+
+template <typename Stored>
+ffi::Error attend(ffi::ThreadPool& pool, const Floats& queries, const Floats& new_key, const Floats& new_value,
+                  const Indices& layer, const Indices& start, const Indices& length,
+                  ffi::Span<const int64_t> stored_dims, const Cache<Stored>& cache, float* out, float scale,
+                  std::string_view instructions) {
+  const Kernels* kernels = find(instructions);
+  if (kernels == nullptr) return wrong("this processor lacks " + std::string(instructions));
+  const auto q = queries.dimensions(), k = new_key.dimensions();
+  if (q.size() != 3 || k.size() != 3 || stored_dims.size() != 5 || k[0] != q[0] || k[2] != q[2] || k[1] == 0 ||
+      q[1] % k[1] || stored_dims[1] != k[0] || stored_dims[2] != k[1] || stored_dims[4] != k[2] ||
+      new_value.element_count() != new_key.element_count() || start.element_count() != static_cast<size_t>(q[0])) {
+    return wrong("queries, new token and cache do not fit");
+  }
+  const int64_t batch = q[0], heads = k[1], dim = q[2], group = q[1] / heads, capacity = stored_dims[3];
+  const int64_t at = *layer.typed_data(), filled = *length.typed_data();
+  if (at < 0 || at >= stored_dims[0] || filled < 0 || filled >= capacity) {
+    return wrong("layer " + std::to_string(at) + " of " + std::to_string(stored_dims[0]) + ", slot " +
+                 std::to_string(filled) + " of " + std::to_string(capacity));
+  }
+  for (int64_t row = 0; row < batch; ++row) {
+    if (start.typed_data()[row] < 0 || start.typed_data()[row] > filled) return wrong("a row starts outside the cache");
+  }
+  std::vector<float> weights(batch * heads * filled);
+  const int64_t bytes = (filled + 1) * dim * 2 * static_cast<int64_t>(sizeof(Stored));
+  parallel(pool, batch * heads, piece_of(bytes, 1, 1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = start.typed_data()[i / heads];
+      const int64_t slots = (at * batch * heads + i) * capacity;
+      kernels->attend({group, dim, filled - first, scale, queries.typed_data() + i * group * dim,
+                       new_key.typed_data() + i * dim, new_value.typed_data() + i * dim,
+                       cache.keys + (slots + first) * dim, cache.values + (slots + first) * dim,
+                       cache.key_scale == nullptr ? nullptr : cache.key_scale + slots + first,
+                       cache.value_scale == nullptr ? nullptr : cache.value_scale + slots + first,
+                       weights.data() + i * filled, out + i * group * dim});
+    }
+  });
+  return ffi::Error::Success();
+}
+
+ffi::Error cached_attention(ffi::ThreadPool pool, Floats queries, Floats new_key, Floats new_value, Indices layer,
+                            Indices start, Indices length, Floats, Floats, ffi::Result<Floats> out,
+                            ffi::Result<Floats> keys, ffi::Result<Floats> values, float scale,
+                            std::string_view instructions) {
+  const Cache<float> cache = {keys->typed_data(), values->typed_data(), nullptr, nullptr};
+  return attend(pool, queries, new_key, new_value, layer, start, length, keys->dimensions(), cache, out->typed_data(),
+                scale, instructions);
+}
+
+using Integers = ffi::Buffer<ffi::S8>;
+
+ffi::Error cached_attention_int8(ffi::ThreadPool pool, Floats queries, Floats new_key, Floats new_value, Indices layer,
+                                 Indices start, Indices length, Integers, Floats, Integers, Floats,
+                                 ffi::Result<Floats> out, ffi::Result<Integers> keys, ffi::Result<Floats> key_scale,
+                                 ffi::Result<Integers> values, ffi::Result<Floats> value_scale, float scale,
+                                 std::string_view instructions) {
+  const Cache<int8_t> cache = {keys->typed_data(), values->typed_data(), key_scale->typed_data(),
+                               value_scale->typed_data()};
+  return attend(pool, queries, new_key, new_value, layer, start, length, keys->dimensions(), cache, out->typed_data(),
+                scale, instructions);
+}
+
 }  // namespace
 }  // namespace orchestai
 
 // The only symbols, with those below, that leave the library.
 ORCHESTAI_EXPORT XLA_FFI_Error* OrchestaiTernaryMatmul(XLA_FFI_CallFrame* call_frame);
 ORCHESTAI_EXPORT XLA_FFI_Error* OrchestaiInt8Matmul(XLA_FFI_CallFrame* call_frame);
+ORCHESTAI_EXPORT XLA_FFI_Error* OrchestaiCachedAttention(XLA_FFI_CallFrame* call_frame);
+ORCHESTAI_EXPORT XLA_FFI_Error* OrchestaiCachedAttentionInt8(XLA_FFI_CallFrame* call_frame);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(OrchestaiTernaryMatmul, orchestai::ternary_matmul,
                               xla::ffi::Ffi::Bind()
@@ -267,6 +356,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(OrchestaiTernaryMatmul, orchestai::ternary_matmul,
                                   .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::U8>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
                                   .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
                                   .Attr<std::string_view>("instructions"));
 
@@ -276,7 +366,46 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(OrchestaiInt8Matmul, orchestai::int8_matmul,
                                   .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::S8>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
                                   .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Attr<std::string_view>("instructions"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(OrchestaiCachedAttention, orchestai::cached_attention,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Attr<float>("scale")
+                                  .Attr<std::string_view>("instructions"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(OrchestaiCachedAttentionInt8, orchestai::cached_attention_int8,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S8>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::S8>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::S8>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::S8>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::F32>>()
+                                  .Attr<float>("scale")
                                   .Attr<std::string_view>("instructions"));
 
 // Names of the instruction sets that this processor has, best first, separated by spaces.

@@ -1,6 +1,7 @@
 // 64-bit Arm with the dot-product instructions: four signed bytes by four signed bytes, added to an int32 lane.
 #include <arm_neon.h>
 
+#include "attend.h"
 #include "kernels.h"
 #include "quantize.h"
 
@@ -107,7 +108,7 @@ bool has_dotprod() {
 }  // namespace
 
 const Kernels* neon_dotprod_kernels() {
-  static const Kernels kernels = {"neon_dotprod", quantize_tokens, ternary, int8};
+  static const Kernels kernels = {"neon_dotprod", quantize_tokens, ternary, int8, attend};
   return has_dotprod() ? &kernels : nullptr;
 }
 

@@ -1,4 +1,5 @@
 // Plain C++ for every processor.
+#include "attend.h"
 #include "kernels.h"
 #include "quantize.h"
 
@@ -59,7 +60,7 @@ void quantize(const float* x, int64_t columns, const Tokens& tokens) {
 }  // namespace
 
 const Kernels* portable_kernels() {
-  static const Kernels kernels = {"portable", quantize, ternary, int8};
+  static const Kernels kernels = {"portable", quantize, ternary, int8, attend};
   return &kernels;
 }
 
