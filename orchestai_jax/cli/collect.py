@@ -96,7 +96,7 @@ def collect(
     opened = open_planner(planner)
     chosen = over.read_catalog() or opened.catalog
     texts = given if given is not None else _made_up(chosen, n or 1, seed, options.root, templates)
-    from orchestai_jax.execution import CollectionSettings
+    from orchestai_jax.execution import CollectionSettings, distinct_instructions
 
     settings = CollectionSettings(
         candidates=candidates,
@@ -107,7 +107,7 @@ def collect(
     )
     summary = run_to_its_end(
         _collect(
-            texts,
+            distinct_instructions(texts),
             opened,
             chosen,
             settings,

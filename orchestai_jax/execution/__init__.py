@@ -6,6 +6,7 @@ from orchestai_jax.execution.collection import (
     CollectionSummary,
     Judge,
     collect,
+    distinct_instructions,
 )
 from orchestai_jax.execution.engine import execute, new_run_id, resume
 from orchestai_jax.execution.events import Event, EventKind
@@ -69,6 +70,7 @@ __all__ = [
     "WorkerPolicy",
     "check_run",
     "collect",
+    "distinct_instructions",
     "execute",
     "is_running",
     "journalled_runs",

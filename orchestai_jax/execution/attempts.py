@@ -94,7 +94,10 @@ async def carry_out(host: Host, node: Node, failure: CallFailed | None = None) -
     node.door = doors[0]
     _, told = errors[0]
     if len(errors) > 1:
-        others = "; ".join(f"then {worker_id}: {error}" for worker_id, error in errors[1:])
+        alike = " and ".join(worker_id for worker_id, error in errors[1:] if str(error) == str(told))
+        parts = [f"the same of {alike}"] if alike else []
+        parts += [f"then {worker_id}: {error}" for worker_id, error in errors[1:] if str(error) != str(told)]
+        others = "; ".join(parts)
         raise CallFailed(told.kind, f"{told} ({others})") from told
     raise told
 

@@ -169,10 +169,7 @@ async def collect(
     if settings.candidates > 1 and not isinstance(planner, ExploresPlans):
         raise ValueError(f"candidates is {settings.candidates}, but this planner gives one plan an instruction")
     began = time.perf_counter()
-    first: dict[str, str] = {}
-    for text in instructions:
-        first.setdefault(_key(text), text)
-    unique = list(first.values())
+    unique = distinct_instructions(instructions)
     done, accepted = _recorded(records)
     told: list[Collected] = []
     passed_over = 0
@@ -202,6 +199,14 @@ async def collect(
             if settings.until_accepted and isinstance(ended, RunRecord) and ended.accepted == 1:
                 break
     return _summary(len(unique), passed_over, told, time.perf_counter() - began)
+
+
+def distinct_instructions(texts: Sequence[str]) -> list[str]:
+    """Each instruction once, where it came first; case and blanks do not make another of it."""
+    first: dict[str, str] = {}
+    for text in texts:
+        first.setdefault(_key(text), text)
+    return list(first.values())
 
 
 def _key(text: str) -> str:

@@ -30,7 +30,8 @@ def recorded(folder):
 
 def test_instructions_of_a_file_are_run_and_recorded_once(command, texts, tmp_path):
     out = command("collect", texts, *PLANNER, "--prefer", "fast").stdout
-    assert "[1/3] succeeded, 3 of 3 tasks" in out
+    assert "[1/2] succeeded, 3 of 3 tasks" in out
+    assert "[2/2] " in out
     assert "2 runs of 2 instructions" in out
     assert [record.instruction for record in recorded(tmp_path)] == ["shorten notes.txt", "Größe ändern"]
     assert recorded(tmp_path)[0].planner == {"checkpoint": "planner", "confidence": 0.5, "candidate": 0}

@@ -66,6 +66,15 @@ def test_no_more_than_the_policys_number_take_over(make, perform):
             assert run.error == "planned cannot (then quick: quick cannot; then good: good cannot)"
 
 
+def test_what_all_of_them_say_is_said_once(make, perform):
+    says = {"planned": "no picture", "good": "no money", "quick": "no picture"}
+    failing = {name: Scripted(WorkerError(text)) for name, text in says.items()}
+    record = perform(
+        make.plan(make.step("t", worker="planned")), *workers(make, **failing), policies={"fallback_workers": 2}
+    )
+    assert record.tasks[0].error == "no picture (the same of quick; then good: no money)"
+
+
 def test_only_workers_that_are_here_and_able_take_over(make, perform):
     able, absent, other = (
         make.worker(Scripted(WorkerError("no")), "able"),
