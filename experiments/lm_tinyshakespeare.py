@@ -1,9 +1,11 @@
 """Ternary against float on tinyshakespeare, in nanoGPT's small CPU setting: loss, convergence, training speed.
 
 Trains configs/lm_tinyshakespeare.yaml (4 layers, 4 heads, 64 characters of context, batches of 12, 2,000 steps) at
-three widths, ternary and float, and the ternary one at 128 with ten seeds. A run converges when its validation loss
+three widths, ternary and float, and the ternary one at 64 with ten seeds. A run converges when its validation loss
 ends below that of counting pairs of characters (measured here). Trainings are kept under --runs, gone on with where
 they were stopped, and reused. Speed: steps a second of our step and of the same float model in plain PyTorch, in turns.
+Step: what a step takes of memory besides its state, with and without remat (which needs scanned layers, as the larger
+size has them), and how often it is compiled.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from orchestai_jax.config import LanguageRunConfig, load_run_config
 
 CONFIG = ROOT / "configs" / "lm_tinyshakespeare.yaml"
 OUTPUT = ROOT / "experiments" / "results" / "lm_tinyshakespeare.json"
-WIDTHS = {64: 176, 128: 352, 256: 688}
-"""Width → width of the feed-forward layers (8/3, in multiples of 16)."""
-SEEDS = 10
+WIDTHS = {64: (176, 3e-3), 128: (352, 3e-3), 192: (512, 2e-3)}
+"""Width → width of the feed-forward layers (8/3, in multiples of 16), and learning rate (3e-3 is too high for 256)."""
+SEEDS, WIDTH_OF_SEEDS = 10, 64
 
 EXAMPLES = """examples:
   python experiments/lm_tinyshakespeare.py
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     }
     if options.only in (None, "loss"):
         result |= losses(options)
+    if options.only in (None, "step"):
+        result["step"] = step_costs(options.quick)
     if options.only in (None, "speed"):
         result["steps_per_s"] = speeds(options)
     result["goals"] = goals(result)
@@ -65,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "lm_tinyshakespeare")
-    parser.add_argument("--only", choices=("loss", "speed"), help="one half")
+    parser.add_argument("--only", choices=("loss", "step", "speed"), help="one part")
     parser.add_argument("--quick", action="store_true", help="20 steps, 2 seeds: to see that it works")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
     parser.add_argument("--measure", choices=("ours", "ours-ternary", "torch"), help=argparse.SUPPRESS)
@@ -76,7 +80,8 @@ def configuration(width: int, kind: str, seed: int, quick: bool) -> LanguageRunC
     overrides = [
         f"seed={seed}",
         f"model.hidden_size={width}",
-        f"model.intermediate_size={WIDTHS[width]}",
+        f"model.intermediate_size={WIDTHS[width][0]}",
+        f"training.learning_rate={WIDTHS[width][1]}",
         "system.progress=plain",
     ]
     overrides += ["model.quantization=[]"] if kind == "float" else []
@@ -89,17 +94,17 @@ def configuration(width: int, kind: str, seed: int, quick: bool) -> LanguageRunC
 
 
 def losses(options: argparse.Namespace) -> dict[str, Any]:
-    # Ternary at 128 has more seeds than the rest: they tell what share of the runs converges.
+    # One ternary width has more seeds than the rest: they tell what share of the runs converges.
     seeds = 2 if options.quick else SEEDS
     wanted = [(width, kind, 0) for width in WIDTHS for kind in ("float", "ternary")]
-    wanted += [(128, "ternary", seed) for seed in range(1, seeds)]
+    wanted += [(WIDTH_OF_SEEDS, "ternary", seed) for seed in range(1, seeds)]
     runs = []
     for width, kind, seed in wanted:
         folder = options.runs / f"{'quick-' if options.quick else ''}{kind}-{width}-{seed}"
         runs.append({"width": width, "kind": kind, "seed": seed, **train_or_reuse(folder, width, kind, seed, options)})
     bound = pair_loss(configuration(128, "ternary", 0, options.quick))
     final = {(run["width"], run["kind"]): run["best_loss"] for run in runs if run["seed"] == 0}
-    of_seeds = [run for run in runs if (run["width"], run["kind"]) == (128, "ternary")]
+    of_seeds = [run for run in runs if (run["width"], run["kind"]) == (WIDTH_OF_SEEDS, "ternary")]
     return {
         "runs": runs,
         "loss_of_counting_pairs": bound,
@@ -187,6 +192,49 @@ def measure_speed(name: str, quick: bool) -> list[float]:
 def our_steps_per_s(model: Any, training: Any, batches: list[np.ndarray], rounds: int) -> list[float]:
     import time
 
+    step, state = first_state(model, training)
+    found = []
+    for _ in range(rounds + 1):
+        begun = time.perf_counter()
+        for batch in batches:
+            state, measured = step(state, batch)
+            float(measured["loss"])  # the loop reads every step's loss too
+        found.append(len(batches) / (time.perf_counter() - begun))
+    return found[1:]
+
+
+def step_costs(quick: bool) -> dict[str, Any]:
+    """Bytes that XLA plans beside state and batch, and programs compiled over five steps, for two sizes."""
+    large = ["model.num_layers=6", "model.num_heads=6", "model.num_kv_heads=6", "model.hidden_size=384",
+             "model.intermediate_size=1024", "model.max_positions=256", "training.sequence_length=256",
+             "training.batch_size=64", "model.scan_layers=true"]  # fmt: skip
+    found: dict[str, Any] = {}
+    for name, overrides in {"small": [], **({} if quick else {"6 layers, 384 wide, 64 x 256": large})}.items():
+        for remat in (False, True):
+            config = load_run_config(CONFIG, [*overrides, f"model.remat={str(remat).lower()}"])
+            assert isinstance(config, LanguageRunConfig)
+            found[f"{name}, {'with' if remat else 'without'} remat"] = step_cost(config, steps=0 if overrides else 5)
+    return found
+
+
+def step_cost(config: LanguageRunConfig, steps: int) -> dict[str, Any]:
+    import jax
+    import numpy as np
+
+    step, state = first_state(config.model.model_copy(update={"vocab_size": 65}), config.training)
+    tokens = np.zeros((config.training.batch_size, config.training.sequence_length + 1), np.int32)
+    memory = step.lower(state, tokens).compile().memory_analysis()
+    programs = []
+    for _ in range(steps):
+        state, _ = step(state, tokens)
+        programs.append(step._cache_size())
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+    return {"temporary_mib": memory.temp_size_in_bytes / 2**20, "parameters_mib": state_bytes / 2**20,
+            "programs_after_each_step": programs}  # fmt: skip
+
+
+def first_state(model: Any, training: Any) -> tuple[Any, Any]:
+    """The jitted step, and the state before the first."""
     import jax
     import jax.numpy as jnp
 
@@ -200,15 +248,7 @@ def our_steps_per_s(model: Any, training: Any, batches: list[np.ndarray], rounds
     state = TrainState(
         jnp.zeros((), jnp.int32), {"trainable": parameters}, jax.jit(optimizer.init)(parameters), jax.random.key(0)
     )
-    step = make_train_step(model, training, optimizer)
-    found = []
-    for _ in range(rounds + 1):
-        begun = time.perf_counter()
-        for batch in batches:
-            state, measured = step(state, batch)
-            float(measured["loss"])  # the loop reads every step's loss too
-        found.append(len(batches) / (time.perf_counter() - begun))
-    return found[1:]
+    return make_train_step(model, training, optimizer), state
 
 
 def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -221,6 +261,10 @@ def goals(result: dict[str, Any]) -> list[dict[str, Any]]:
             ("gap of ternary to float at the widest", result["gap_by_width"][str(max(WIDTHS))], "<=", 0.05),
             ("share of seeds that converge", result["converged_share"], ">=", 0.96),
         ]
+    if "step" in result:
+        counts = [of["programs_after_each_step"] for of in result["step"].values()]
+        again = max((of[-1] - of[1] for of in counts if of), default=0)
+        found.append(("programs compiled after the second step", again, "<=", 0.0))
     if "steps_per_s" in result:
         ours, theirs = (result["steps_per_s"][name]["median"] for name in ("ours", "torch"))
         found.append(("steps a second, times PyTorch's", ours / theirs, ">=", 1.0))
@@ -242,6 +286,10 @@ def show(result: dict[str, Any]) -> None:
         for run in result["runs"]:
             table.add_row(str(run["width"]), run["kind"], str(run["seed"]), f"{run['best_loss']:.4f}")
         console.print(table)
+    for name, cost in result.get("step", {}).items():
+        console.print(
+            f"step, {name}: {cost['temporary_mib']:.0f} MiB beside {cost['parameters_mib']:.0f} of parameters"
+        )
     for name, speed in result.get("steps_per_s", {}).items():
         console.print(f"{name}: {speed['median']:.1f} steps/s")
     for goal in result["goals"]:
