@@ -72,8 +72,8 @@ class LanguageModelConfig(Section):
     scan_layers: bool = True
     """Loop over the stacked layers in the compiled program (small and fast to compile) instead of writing each out."""
     remat: bool = False
-    """Compute a layer's activations again in the backward pass instead of keeping them. With `scan_layers`: where layers
-    are written out, XLA on a CPU computes nothing twice, and nothing is saved."""
+    """Compute a layer's activations again in the backward pass instead of keeping them. It wants `scan_layers`: of
+    layers that are written out XLA computes nothing twice on a CPU, and nothing is saved."""
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the layers compute in: auto = bfloat16 on GPU and TPU, float32 on CPU. Parameters are float32."""
 
