@@ -76,6 +76,9 @@ class DecomposerConfig(Section):
     """How projections between tokens and task types start; from the identity, descriptions count before training."""
     glimpse: bool = False
     """Whether the decoder's state takes in the tokens it points at, as they are (for types never trained on)."""
+    match_descriptions: bool = False
+    """Score task types also by how well a clause of the instruction matches their name and description, in meaning and
+    in words: for catalogs with task types that training never saw. Wants a pretrained encoder."""
     free_embedding_dropout: float = Field(default=0.2, ge=0, le=1)
     """How often a task type's learned embedding is dropped in training, so that its description alone must do."""
     max_tasks: int = Field(default=8, ge=1, le=64)
@@ -109,10 +112,14 @@ class WorkerSelectorConfig(Section):
 class DecodingConfig(Section):
     """How a plan is read from the model's probabilities."""
 
-    method: Literal["greedy", "beam", "mbr"] = "greedy"
-    """The best task type a step, the most probable of several plans, or the one nearest to all (minimum Bayes risk)."""
+    method: Literal["greedy", "beam", "mbr", "labels"] = "greedy"
+    """The best task type a step (greedy), the most probable of several plans (beam), the one nearest to all (mbr: minimum
+    Bayes risk), or each task type for itself by its label, in order of mention (labels: the way for task types that
+    training never saw)."""
     beam_size: int = Field(default=4, ge=1, le=64)
     """Plans kept at each step (beam and mbr)."""
+    label_threshold: float = Field(default=0.4, gt=0, lt=1)
+    """With `labels`: the least probability of a task type that is planned."""
     length_penalty: float = Field(default=0.0, ge=0)
     """Exponent of the length that a plan's log-probability is divided by (beam only; 0 = off)."""
     mbr_temperature: float = Field(default=1.0, gt=0)
@@ -171,6 +178,8 @@ class Phase1Config(TrainingOptions):
     """Weight of the loss that scores every task type at once."""
     decomposer_loss_weight: float = Field(default=2.5, ge=0)
     """Weight of the loss of the next task type."""
+    match_loss_weight: float = Field(default=0.5, ge=0)
+    """Weight of the loss of the description matcher by itself, where there is one."""
     step_text_loss_weight: float = Field(default=0.5, ge=0)
     """Weight of the loss that ties a step's text to its task type."""
     step_texts_per_batch: int = Field(default=16, ge=0)

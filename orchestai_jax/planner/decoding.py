@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.config import DecodingConfig
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
+from orchestai_jax.planner.description_matcher import Evidence
 from orchestai_jax.planner.graph_generator import pairs_fit
 from orchestai_jax.planner.model import Encoded, PlannerModel
 
@@ -45,9 +46,12 @@ def decode(
     mask: Bool[Array, "batch n"],
     preference: Float[Array, "batch 3"],
     decoding: DecodingConfig,
+    evidence: Evidence | None = None,
 ) -> DecodedPlans:
-    """Plan a batch of instructions; `lower` comes from `model.lower`."""
-    encoded = model.encode(catalog, lower, mask)
+    """Plan a batch of instructions; `lower` comes from `model.lower`, `evidence` is for a description matcher."""
+    encoded = model.encode(catalog, lower, mask, evidence=evidence)
+    if decoding.method == "labels":
+        return _decode_labels(model, catalog, encoded, preference, decoding.label_threshold)
     beams = _search(model, catalog, encoded, decoding.width)
     best = pick_plan(beams.chosen, beams.logp, catalog.known.shape[0], decoding)
 
@@ -59,6 +63,28 @@ def decode(
     return _complete(model, catalog, encoded, chosen, states, task_logp, logp, supports, preference)
 
 
+def _decode_labels(model, catalog, encoded: Encoded, preference, threshold: float) -> DecodedPlans:
+    """Each task type for itself: those at least as probable as the threshold, or else the most probable one; in the
+    order in which the instruction speaks of them."""
+    size, most = catalog.known.shape[0], model.decomposer.max_tasks
+    top, types = jax.lax.top_k(encoded.labels, min(most, size))
+    wanted = (jax.nn.sigmoid(top) >= threshold).at[:, 0].set(True)
+    mentions = jnp.where(wanted, jnp.take_along_axis(encoded.mentions, types, axis=1), jnp.inf)
+    order = jnp.argsort(mentions, axis=1, stable=True)  # of two spoken of at once, the more probable one first
+    chosen = jnp.take_along_axis(jnp.where(wanted, types, size), order, axis=1)
+    chosen = jnp.pad(chosen, ((0, 0), (0, most - chosen.shape[1])), constant_values=size)
+    logp = jnp.pad(jnp.take_along_axis(jax.nn.log_sigmoid(top), order, axis=1), ((0, 0), (0, most - order.shape[1])))
+    logp = jnp.where(chosen < size, logp, 0.0)
+    taken = jnp.zeros((chosen.shape[0], size + 1), bool).at[jnp.arange(chosen.shape[0])[:, None], chosen].set(True)
+    signs = jnp.where(taken[:, :size], 1.0, -1.0)
+    plan_logp = jnp.sum(jax.nn.log_sigmoid(signs * encoded.labels), axis=1)  # the types as independent of each other
+    supports = jnp.where(chosen < size, jnp.exp(logp), 0.0), jnp.exp(plan_logp)
+    start = jnp.full((chosen.shape[0], 1), size, chosen.dtype)
+    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
+    states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, encoded.mask)
+    return _complete(model, catalog, encoded, chosen, states, logp, plan_logp, supports, preference)
+
+
 def decode_ranked(
     model: PlannerModel,
     catalog: CatalogArrays,
@@ -66,13 +92,14 @@ def decode_ranked(
     mask: Bool[Array, "batch n"],
     preference: Float[Array, "batch 3"],
     beams: int,
+    evidence: Evidence | None = None,
 ) -> DecodedPlans:
     """All plans that a search with so many beams ends with: rows [batch * beams], each instruction's by falling
     probability.
 
     Places that nothing filled (more beams than there are plans) have a `plan_logp` below `NO_PLAN`.
     """
-    encoded = model.encode(catalog, lower, mask)
+    encoded = model.encode(catalog, lower, mask, evidence=evidence)
     found = _search(model, catalog, encoded, beams)  # top_k leaves them in order
     rows = Encoded(
         hidden=jnp.repeat(encoded.hidden, beams, axis=0),
@@ -80,6 +107,7 @@ def decode_ranked(
         task_types=encoded.task_types,
         labels=jnp.repeat(encoded.labels, beams, axis=0),
         attended=jax.tree.map(lambda x: jnp.repeat(x, beams, axis=0), encoded.attended),
+        mentions=jnp.repeat(encoded.mentions, beams, axis=0),
     )
 
     def flat(x: Array) -> Array:
@@ -99,9 +127,10 @@ def decode_given(
     mask: Bool[Array, "batch n"],
     preference: Float[Array, "batch 3"],
     chosen: Int[Array, "batch J"],
+    evidence: Evidence | None = None,
 ) -> DecodedPlans:
     """Edges, workers and complexities for tasks that are given (the choices' log-probabilities come out as zero)."""
-    encoded = model.encode(catalog, lower, mask)
+    encoded = model.encode(catalog, lower, mask, evidence=evidence)
     start = jnp.full((chosen.shape[0], 1), catalog.known.shape[0], chosen.dtype)
     previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
     states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
@@ -116,9 +145,10 @@ def score_given(
     lower: Float[Array, "batch n hidden"],
     mask: Bool[Array, "batch n"],
     chosen: Int[Array, "batch J"],
+    evidence: Evidence | None = None,
 ) -> tuple[Float[Array, "batch J"], Float[Array, "batch J J"]]:
     """How given plans are judged: log-probability of each choice after those before it, and log-odds of each edge."""
-    encoded = model.encode(catalog, lower, mask)
+    encoded = model.encode(catalog, lower, mask, evidence=evidence)
     size, (batch, steps) = catalog.known.shape[0], chosen.shape
     start = jnp.full((batch, 1), size, chosen.dtype)
     previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.config import Phase1Config
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
+from orchestai_jax.planner.description_matcher import Evidence
 from orchestai_jax.planner.graph_generator import acyclicity_penalty
 from orchestai_jax.planner.model import Encoded, PlannerModel, sigmoid_cross_entropy
 
@@ -36,6 +37,9 @@ class PlanningBatch:
     step_tokens: Array
     step_mask: Bool[Array, "steps m"]
     step_task_types: Int[Array, "steps"]
+    evidence: Evidence | None = None
+    """Of the instructions, and below that of the step texts; for a planner with a description matcher."""
+    step_evidence: Evidence | None = None
 
 
 def planning_loss(
@@ -48,22 +52,29 @@ def planning_loss(
     """The weighted sum of the parts' losses (nats), and each part's mean.
 
     `decision_loss` is the cross-entropy of one choice of the decomposer (next task type or stop), `label_loss` the
-    binary cross-entropy summed over the catalog, `edge_loss` that of one ordered pair of tasks, `worker_loss` that of
-    one choice of a worker, `preference_loss` the squared error of the log weights heard, `cycle_penalty`
-    DAG-GNN's on the edge probabilities. Dropout acts only when `rngs` is given.
+    binary cross-entropy summed over the catalog, `match_loss` the same of the description matcher alone, `edge_loss`
+    that of one ordered pair of tasks, `worker_loss` that of one choice of a worker, `preference_loss` the squared error
+    of the log weights heard, `cycle_penalty` DAG-GNN's on the edge probabilities. Dropout acts only when `rngs` is
+    given.
     """
     mask = batch.mask
     if rngs is not None and model.spec.planner.encoder.token_dropout > 0:
         mask = drop_tokens(mask, model.spec.planner.encoder.token_dropout, rngs.dropout())
-    encoded = _encode(model, catalog, batch.tokens, mask, rngs)
+    encoded = _encode(model, catalog, batch.tokens, mask, batch.evidence, rngs)
     size, (batch_size, max_tasks) = catalog.known.shape[0], batch.chosen.shape
     tasks = batch.chosen < size  # [batch, J]
     weights = batch.weights
     total_weight = jnp.maximum(jnp.sum(weights), 1.0)
 
     wanted = jnp.zeros((batch_size, size + 1)).at[jnp.arange(batch_size)[:, None], batch.chosen].set(1.0)
-    label_loss = jnp.sum(sigmoid_cross_entropy(encoded.labels, wanted[:, :size]), axis=-1)
-    label_loss = jnp.sum(label_loss * weights) / total_weight
+
+    def binary(logits: Array) -> Array:
+        """The cross-entropy of a row's log-odds, summed over the catalog, mean of the rows."""
+        summed = jnp.sum(sigmoid_cross_entropy(logits, wanted[:, :size]), axis=-1)
+        return jnp.sum(summed * weights) / total_weight
+
+    label_loss = binary(encoded.labels)
+    match_loss = jnp.zeros(()) if encoded.matched is None else binary(encoded.matched)
 
     start = jnp.full((batch_size, 1), size, batch.chosen.dtype)
     previous = jnp.concatenate([start, batch.chosen], axis=1)  # [batch, J + 1]
@@ -92,11 +103,12 @@ def planning_loss(
 
     step_loss = jnp.zeros(())
     if batch.step_task_types.shape[0]:
-        steps = _encode(model, catalog, batch.step_tokens, batch.step_mask, rngs)
+        steps = _encode(model, catalog, batch.step_tokens, batch.step_mask, batch.step_evidence, rngs)
         step_loss = _step_text_loss(steps.labels, batch.step_task_types)
     parts = {
         "decision_loss": decision_loss,
         "label_loss": label_loss,
+        "match_loss": match_loss,
         "edge_loss": edge_loss,
         "cycle_penalty": cycle_penalty,
         "worker_loss": worker_loss,
@@ -106,6 +118,7 @@ def planning_loss(
     }
     loss = (
         config.label_loss_weight * label_loss
+        + config.match_loss_weight * match_loss
         + config.decomposer_loss_weight * decision_loss
         + config.edge_loss_weight * edge_loss
         + config.lambda_dag * cycle_penalty
@@ -123,9 +136,16 @@ def drop_tokens(mask: Bool[Array, "batch n"], rate: float, key: Array) -> Bool[A
     return mask & keep
 
 
-def _encode(model: PlannerModel, catalog: CatalogArrays, tokens: Array, mask: Array, rngs: nnx.Rngs | None) -> Encoded:
+def _encode(
+    model: PlannerModel,
+    catalog: CatalogArrays,
+    tokens: Array,
+    mask: Array,
+    evidence: Evidence | None,
+    rngs: nnx.Rngs | None,
+) -> Encoded:
     lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-    return model.encode(catalog, lower, mask, rngs=rngs)
+    return model.encode(catalog, lower, mask, evidence=evidence, rngs=rngs)
 
 
 def _decision_losses(model, catalog, encoded: Encoded, states, previous, batch: PlanningBatch):

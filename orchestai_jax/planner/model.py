@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from orchestai_jax.config import PlannerConfig
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.decomposer import Decomposer
+from orchestai_jax.planner.description_matcher import DescriptionMatcher, Evidence, segment_vectors
+from orchestai_jax.planner.evidence_reader import SegmentArrays
 from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
 from orchestai_jax.planner.label_head import Attended, LabelHead
 from orchestai_jax.planner.scaled_cosine import unit
@@ -68,15 +70,20 @@ class DescriptionEncoder(nnx.Module):
         self, shared: TextEncoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
     ) -> Float[Array, "batch hidden"]:
         """Unit vectors of texts."""
+        return unit(mean_pool(self.tokens(shared, token_ids, mask), mask))
+
+    def tokens(
+        self, shared: TextEncoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
+    ) -> Float[Array, "batch n hidden"]:
+        """The tokens' vectors, of which a text's is the mean."""
         if self.words is not None:
-            hidden = self.words(token_ids)
-        elif self.encoder is not None:
-            hidden = self.encoder(token_ids, mask)
-        else:
-            hidden = shared.apply_layers(shared.embedding(token_ids), mask, 0, self.shared_layers)
-            for layer in self.layers:
-                hidden = layer(hidden, mask)
-        return unit(mean_pool(hidden, mask))
+            return self.words(token_ids)
+        if self.encoder is not None:
+            return self.encoder(token_ids, mask)
+        hidden = shared.apply_layers(shared.embedding(token_ids), mask, 0, self.shared_layers)
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+        return hidden
 
 
 @struct.dataclass
@@ -88,6 +95,10 @@ class Encoded:
     task_types: Float[Array, "T hidden"]
     labels: Float[Array, "batch T"]
     attended: Attended
+    mentions: Float[Array, "batch T"]
+    """Where in the instruction each type is spoken of: a token's position, or a mean of some."""
+    matched: Float[Array, "batch T"] | None = None
+    """The part of `labels` that is the description matcher's, where there is one."""
 
 
 class PlannerModel(nnx.Module):
@@ -103,7 +114,8 @@ class PlannerModel(nnx.Module):
         self.label_head = LabelHead(
             hidden,
             initial_scale=config.decomposer.initial_scale,
-            initial_bias=config.decomposer.label_bias,
+            # With a matcher, whose log-odds have a bias of their own, the head starts as a correction of them.
+            initial_bias=0.0 if config.decomposer.match_descriptions else config.decomposer.label_bias,
             start=config.decomposer.projection_start,
             rngs=rngs,
         )
@@ -117,6 +129,7 @@ class PlannerModel(nnx.Module):
             glimpse=config.decomposer.glimpse,
             rngs=rngs,
         )
+        self.matcher = DescriptionMatcher() if config.decomposer.match_descriptions else None
         graph = config.graph_generator
         self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, graph.layer, graph.num_layers, rngs=rngs)
         self.worker_selector = WorkerSelector(
@@ -138,22 +151,51 @@ class PlannerModel(nnx.Module):
         """Unit vectors of descriptions, by the frozen encoder."""
         return self.describer(self.encoder, token_ids, mask)
 
+    def evidence(
+        self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], segments: SegmentArrays | None
+    ) -> Evidence | None:
+        """What the description matcher is told of instructions: their segments, by the frozen encoder of descriptions.
+        Tokens that `mask` hides do not count. None for None."""
+        if segments is None:
+            return None
+        vectors = self.segment_vectors(token_ids, mask, segments.inside)
+        return Evidence(vectors, segments.kinds, jnp.argmax(segments.inside, axis=-1), segments.overlap)
+
+    def segment_vectors(
+        self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], inside: Bool[Array, "batch S n"]
+    ) -> Float[Array, "batch S hidden"]:
+        """Unit vectors of segments, by the frozen encoder of descriptions."""
+        return segment_vectors(self.describer.tokens(self.encoder, token_ids, mask), inside & mask[:, None, :])
+
     def encode(
         self,
         catalog: CatalogArrays,
         lower: Float[Array, "batch n hidden"],
         mask: Bool[Array, "batch n"],
         *,
+        evidence: Evidence | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Encoded:
-        """Instructions against a catalog; `lower` comes from `lower()`. Dropout acts only when `rngs` is given."""
+        """Instructions against a catalog; `lower` comes from `lower()`. Dropout acts only when `rngs` is given.
+
+        `evidence` is for the description matcher; where there is one and no evidence, raises ValueError.
+        """
         hidden = self.upper(lower, mask, rngs=rngs)
         dropped = (
             {"dropout": self.spec.planner.decomposer.free_embedding_dropout, "key": rngs.dropout()} if rngs else {}
         )
         task_types = self.task_types(catalog.descriptions, catalog.known, **dropped)
         labels, attended = self.label_head(hidden, mask, task_types)
-        return Encoded(hidden, mask, task_types, labels, attended)
+        if self.matcher is None:
+            positions = jnp.arange(mask.shape[1], dtype=hidden.dtype)
+            return Encoded(hidden, mask, task_types, labels, attended, attended.weights @ positions)
+        if evidence is None:
+            raise ValueError("this planner matches descriptions: it wants the evidence of the instructions' segments")
+        matched, best = self.matcher(evidence, catalog.descriptions)
+        # Of a type that training never saw the label head knows nothing: there the matcher stands alone.
+        labels = matched + jnp.where(catalog.known < self.spec.num_known_task_types, labels, 0.0)
+        mentions = jnp.take_along_axis(evidence.starts, best, axis=1).astype(hidden.dtype)
+        return Encoded(hidden, mask, task_types, labels, attended, mentions, matched)
 
     def task_states(
         self, encoded: Encoded, decoder_states: Float[Array, "batch n hidden"], chosen: Int[Array, "batch n"]

@@ -9,20 +9,27 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Float
 
 from orchestai_jax.checkpoint import open_checkpoint
-from orchestai_jax.config import DecodingConfig, Preference
+from orchestai_jax.config import Preference
 from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.planner import compiled
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
-from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, decode, decode_given, decode_ranked, score_given
+from orchestai_jax.planner.compiled import PlanningInputs
+from orchestai_jax.planner.decoding import NO_PLAN
 from orchestai_jax.planner.description_vectors import catalog_vectors
-from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure, merge_parameters, partition
+from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets, SegmentArrays
+from orchestai_jax.planner.model import (
+    ModelSpec,
+    Parameters,
+    build_structure,
+    partition,
+)
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
@@ -42,6 +49,8 @@ class _Bound:
 
     catalog: Catalog
     arrays: CatalogArrays
+    reader: EvidenceReader | None
+    """For planners that match descriptions."""
 
 
 class Planner:
@@ -71,7 +80,7 @@ class Planner:
         self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
         self._bound: dict[int, _Bound] = {}
         if catalog.task_types:
-            self._bound[id(catalog)] = _Bound(catalog, build_catalog_arrays(catalog, vectors, statistics))
+            self._bound[id(catalog)] = self._bind(catalog, vectors)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path, catalog: Catalog | None = None) -> Planner:
@@ -113,7 +122,7 @@ class Planner:
         preference = preference or self.preference
         if not catalog.task_types:
             return [empty_workflow(text, "the catalog has no task types") for text in texts]
-        arrays = self._arrays(catalog)
+        bound = self._bound_to(catalog)
         workflows: list[Workflow | None] = [None] * len(texts)
         token_ids = self._tokenizer.encode_batch(texts, self._max_tokens)
         unreadable = self._unreadable(texts, token_ids)
@@ -122,7 +131,14 @@ class Planner:
             workflows[i] = empty_workflow(texts[i], reason)
         size = batch_size(len(catalog.task_types))
         for batch in (order[i : i + size] for i in range(0, len(order), size)):
-            decoded = jax.device_get(self._decode(arrays, [token_ids[i] for i in batch], preference))
+            full = 1 if len(batch) == 1 else size
+            inputs = self._read(bound, [texts[i] for i in batch], [token_ids[i] for i in batch], rows=full)
+            weights = self._weights(preference, full)
+            decoded = jax.device_get(
+                compiled.plan(
+                    self._graphdef, self.spec.planner.decoding, self._parameters, bound.arrays, inputs, weights
+                )
+            )
             for row, i in enumerate(batch):
                 notes = ()
                 if self._tokenizer.truncated(texts[i], self._max_tokens):
@@ -147,10 +163,11 @@ class Planner:
         tokens = self._tokenizer.encode_batch([text], self._max_tokens)
         if not catalog.task_types or self._unreadable([text], tokens):
             return []
-        ids, mask = _padded(tokens, self._max_tokens)
+        bound = self._bound_to(catalog)
+        inputs = self._read(bound, [text], tokens)
         decoded = jax.device_get(
-            _plan_ranked(
-                self._graphdef, n, self._parameters, self._arrays(catalog), ids, mask, self._weights(preference, 1)
+            compiled.plan_ranked(
+                self._graphdef, n, self._parameters, bound.arrays, inputs, self._weights(preference, 1)
             )
         )
         plans = [jax.tree.map(lambda x, rank=rank: x[rank], decoded) for rank in range(n)]
@@ -169,8 +186,9 @@ class Planner:
         tokens = self._tokenizer.encode_batch([text], self._max_tokens)
         if not catalog.task_types or self._unreadable([text], tokens):
             return {}
-        ids, mask = _padded(tokens, self._max_tokens)
-        labels = np.asarray(_labels(self._graphdef, self._parameters, self._arrays(catalog), ids, mask)[0])
+        bound = self._bound_to(catalog)
+        inputs = self._read(bound, [text], tokens)
+        labels = np.asarray(compiled.label_probabilities(self._graphdef, self._parameters, bound.arrays, inputs)[0])
         order = np.argsort(-labels, kind="stable")
         return {catalog.task_types[i].id: float(labels[i]) for i in order}
 
@@ -191,7 +209,9 @@ class Planner:
         masks = hide_words(words, offsets, ids.shape[1])
         chosen = np.full(self.spec.planner.decomposer.max_tasks, len(catalog.task_types), np.int32)
         chosen[: len(workflow.tasks)] = [catalog.index[task.task_type] for task in workflow.tasks]
-        logp, edges = self._score_given(self._arrays(catalog), ids[0], masks, chosen)
+        bound = self._bound_to(catalog)
+        seen = [cleaned] + [cleaned[:start] + " " * (end - start) + cleaned[end:] for start, end in words]
+        logp, edges = self._score_given(bound, ids[0], masks, chosen, seen, offsets)
         position = {task.id: i for i, task in enumerate(workflow.tasks)}
         pairs = [(p, task.id) for task in workflow.tasks for p in task.depends_on]
         forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1)
@@ -207,17 +227,31 @@ class Planner:
         )
 
     def _score_given(
-        self, arrays: CatalogArrays, ids: np.ndarray, masks: np.ndarray, chosen: np.ndarray
+        self,
+        bound: _Bound,
+        ids: np.ndarray,
+        masks: np.ndarray,
+        chosen: np.ndarray,
+        seen: Sequence[str],
+        offsets: Offsets,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`score_given` of one plan under many masks, in batches of one shape."""
-        size = batch_size(arrays.known.shape[0])
+        """`score_given` of one plan under many masks, in batches of one shape. `seen` is what each mask leaves of the
+        text, whose tokens stand at `offsets`."""
+        size = batch_size(bound.arrays.known.shape[0])
         found = []
         for start in range(0, len(masks), size):
-            part = masks[start : start + size]
-            rows = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-            arguments = (np.tile(ids, (size, 1)), rows, np.tile(chosen, (size, 1)))
-            scores = jax.device_get(_score_given(self._graphdef, self._parameters, arrays, *arguments))
-            found.append([x[: len(part)] for x in scores])
+            part, texts = masks[start : start + size], seen[start : start + size]
+            more = size - len(part)
+            rows = np.concatenate([part, np.repeat(part[-1:], more, axis=0)])
+            segments = None
+            if bound.reader is not None:
+                read = bound.reader.read(texts, [offsets] * len(texts), ids.shape[0])
+                segments = _repeated(read, more)
+            inputs = PlanningInputs(np.tile(ids, (size, 1)), rows, segments)
+            scores = compiled.score_of_given(
+                self._graphdef, self._parameters, bound.arrays, inputs, np.tile(chosen, (size, 1))
+            )
+            found.append([x[: len(part)] for x in jax.device_get(scores)])
         logp, edges = (np.concatenate(x) for x in zip(*found, strict=True))
         return logp, edges
 
@@ -233,18 +267,12 @@ class Planner:
         if len(task_types) < 2:
             return ()
         tokens = self._tokenizer.encode_batch([text], self._max_tokens)
-        ids, mask = _padded(tokens, self._max_tokens, least=self._max_tokens)  # one length, compiled once
+        bound = self._bound_to(catalog)
+        inputs = self._read(bound, [text], tokens, least=self._max_tokens)  # one length, compiled once
         chosen = np.full((1, most), len(catalog.task_types), np.int32)
         chosen[0, : len(task_types)] = [catalog.index[t] for t in task_types]
-        decoded = _plan_given(
-            self._graphdef,
-            self._parameters,
-            self._arrays(catalog),
-            ids,
-            mask,
-            self._weights(self.preference, 1),
-            chosen,
-        )
+        weights = self._weights(self.preference, 1)
+        decoded = compiled.plan_given(self._graphdef, self._parameters, bound.arrays, inputs, weights, chosen)
         probabilities = np.asarray(decoded.edge_probabilities[0])
         return drawn_edges(probabilities, self.spec.planner.graph_generator.threshold)
 
@@ -258,17 +286,40 @@ class Planner:
     def _max_tokens(self) -> int:
         return min(self.spec.planner.encoder.max_tokens, self.spec.encoder.max_positions)
 
-    def _arrays(self, catalog: Catalog) -> CatalogArrays:
+    def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"]) -> _Bound:
+        matches = self.spec.planner.decomposer.match_descriptions
+        arrays = build_catalog_arrays(catalog, vectors, self._statistics)
+        return _Bound(catalog, arrays, EvidenceReader(catalog) if matches else None)
+
+    def _bound_to(self, catalog: Catalog) -> _Bound:
         bound = self._bound.pop(id(catalog), None)
         if bound is None:
             vectors = catalog_vectors(
                 self._graphdef, self._parameters, self._tokenizer, catalog, self.progress, self.vector_cache
             )
-            bound = _Bound(catalog, build_catalog_arrays(catalog, vectors, self._statistics))
+            bound = self._bind(catalog, vectors)
         self._bound[id(catalog)] = bound
         if len(self._bound) > _KEPT_CATALOGS:
             del self._bound[next(iter(self._bound))]
-        return bound.arrays
+        return bound
+
+    def _read(
+        self,
+        bound: _Bound,
+        texts: Sequence[str],
+        token_ids: Sequence[Sequence[int]],
+        *,
+        rows: int | None = None,
+        least: int = 1,
+    ) -> PlanningInputs:
+        """Texts as the network takes them, padded to so many rows by repeating the last and to a bucket of tokens."""
+        more = (rows or len(texts)) - len(texts)
+        ids, mask = _padded([*token_ids, *token_ids[-1:] * more], self._max_tokens, least)
+        segments = None
+        if bound.reader is not None:
+            offsets = [self._tokenizer.offsets(text, self._max_tokens) for text in texts]
+            segments = _repeated(bound.reader.read(texts, offsets, ids.shape[1]), more)
+        return PlanningInputs(ids, mask, segments)
 
     def _unreadable(self, texts: Sequence[str], token_ids: list[list[int]]) -> dict[int, str]:
         """Why a text cannot be planned, by its position."""
@@ -281,23 +332,14 @@ class Planner:
                 reasons[i] = "the instruction holds no words"
         return reasons
 
-    def _decode(self, arrays: CatalogArrays, token_ids: list[list[int]], preference: Preference) -> DecodedPlans:
-        full = 1 if len(token_ids) == 1 else batch_size(arrays.known.shape[0])
-        rows = token_ids + token_ids[-1:] * (full - len(token_ids))
-        ids, mask = _padded(rows, self._max_tokens)
-        return _plan(
-            self._graphdef,
-            self.spec.planner.decoding,
-            self._parameters,
-            arrays,
-            ids,
-            mask,
-            self._weights(preference, len(rows)),
-        )
-
     def _weights(self, preference: Preference, rows: int) -> np.ndarray:
         weights = (preference.success, preference.cost, preference.latency)
         return np.tile(np.array(weights, np.float32), (rows, 1))
+
+
+def _repeated(segments: SegmentArrays, more: int) -> SegmentArrays:
+    """With the last row so many times more."""
+    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], more, axis=0)]) if more else x, segments)
 
 
 def batch_size(num_task_types: int) -> int:
@@ -313,70 +355,3 @@ def _padded(rows: Sequence[Sequence[int]], max_tokens: int, least: int = 1) -> t
         ids[i, : len(row)] = row
         mask[i, : len(row)] = True
     return ids, mask
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _plan(
-    graphdef: nnx.GraphDef,
-    decoding: DecodingConfig,
-    parameters: Parameters,
-    arrays: CatalogArrays,
-    ids: Int[Array, "batch n"],
-    mask: Bool[Array, "batch n"],
-    preference: Float[Array, "batch 3"],
-) -> DecodedPlans:
-    model = merge_parameters(graphdef, parameters)
-    return decode(model, arrays, model.lower(ids, mask), mask, preference, decoding)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _plan_ranked(
-    graphdef: nnx.GraphDef,
-    beams: int,
-    parameters: Parameters,
-    arrays: CatalogArrays,
-    ids: Int[Array, "batch n"],
-    mask: Bool[Array, "batch n"],
-    preference: Float[Array, "batch 3"],
-) -> DecodedPlans:
-    model = merge_parameters(graphdef, parameters)
-    return decode_ranked(model, arrays, model.lower(ids, mask), mask, preference, beams)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _labels(
-    graphdef: nnx.GraphDef,
-    parameters: Parameters,
-    arrays: CatalogArrays,
-    ids: Int[Array, "batch n"],
-    mask: Bool[Array, "batch n"],
-) -> Float[Array, "batch T"]:
-    model = merge_parameters(graphdef, parameters)
-    return jax.nn.sigmoid(model.encode(arrays, model.lower(ids, mask), mask).labels)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _plan_given(
-    graphdef: nnx.GraphDef,
-    parameters: Parameters,
-    arrays: CatalogArrays,
-    ids: Int[Array, "batch n"],
-    mask: Bool[Array, "batch n"],
-    preference: Float[Array, "batch 3"],
-    chosen: Int[Array, "batch J"],
-) -> DecodedPlans:
-    model = merge_parameters(graphdef, parameters)
-    return decode_given(model, arrays, model.lower(ids, mask), mask, preference, chosen)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _score_given(
-    graphdef: nnx.GraphDef,
-    parameters: Parameters,
-    arrays: CatalogArrays,
-    ids: Int[Array, "batch n"],
-    mask: Bool[Array, "batch n"],
-    chosen: Int[Array, "batch J"],
-) -> tuple[Array, Array]:
-    model = merge_parameters(graphdef, parameters)
-    return score_given(model, arrays, model.lower(ids, mask), mask, chosen)

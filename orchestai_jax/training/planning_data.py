@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from orchestai_jax.data import PlanningSample, Tokenizer, bucket_length
+from orchestai_jax.planner.evidence_reader import EvidenceReader
 from orchestai_jax.planner.loss import PlanningBatch
+from orchestai_jax.training.segmented_texts import SegmentedTexts, SegmentVectors
 from orchestai_jax.workflow import Catalog
 
 Lower = Callable[[Int[np.ndarray, "batch n"], np.ndarray], Float[np.ndarray, "batch n hidden"]]
@@ -48,6 +50,7 @@ class PlanningData:
         seed: int = 0,
         step_texts_per_batch: int = 16,
         progress: Callable[[int, int], None] | None = None,
+        segment_vectors: SegmentVectors | None = None,
     ) -> None:
         check_samples(samples, catalog, max_tasks)
         self.samples = [in_topological_order(s) for s in samples]
@@ -67,6 +70,14 @@ class PlanningData:
         self._step_tokens = self._encode(step_ids)
         self._step_types = np.array([i for _, i in steps], np.int32)
         self._targets = [self._target(s) for s in self.samples]
+        self._segments = self._step_segments = None
+        if segment_vectors is not None:
+            reader = EvidenceReader(catalog)
+            texts = [s.instruction for s in samples]
+            self._segments = SegmentedTexts(texts, tokenizer, max_tokens, reader, segment_vectors)
+            texts = [text for text, _ in steps]
+            if self._steps_per_batch:
+                self._step_segments = SegmentedTexts(texts, tokenizer, MAX_STEP_TOKENS, reader, segment_vectors)
 
     def collate(self, indices: np.ndarray, weights: np.ndarray, padded_length: int) -> PlanningBatch:
         """The batch of the samples at `indices`, padded to `padded_length` tokens."""
@@ -96,6 +107,8 @@ class PlanningData:
             step_tokens=on_device(step_tokens),
             step_mask=on_device(step_mask),
             step_task_types=on_device(self._step_types[picked]),
+            evidence=self._segments and self._segments.evidence(indices, padded_length),
+            step_evidence=self._step_segments and self._step_segments.evidence(picked, MAX_STEP_TOKENS),
         )
 
     def _step_rows(self, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -45,24 +45,26 @@ def make_evaluation(
         _, measurements = planning_loss(model, arrays, batch, config, None)
         tokens, mask = batch.tokens, batch.mask
         lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-        return measurements, decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding)
+        decoded = decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding, batch.evidence)
+        return measurements, decoded
 
     rows = config.batch_size
     order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
-    batches = []
+    batches = []  # laid out anew each time: over a large catalog the evidence is too large to keep
     for start in range(0, len(order), rows):
         indices = order[start : start + rows]
         filled = np.array(indices + indices[-1:] * (rows - len(indices)))
         weights = (np.arange(rows) < len(indices)).astype(np.float32)
         padded = bucket_length(max(data.lengths[i] for i in indices), TRAINING_BUCKET)
-        batches.append((indices, data.collate(filled, weights, padded)))
+        batches.append((indices, (filled, weights, padded)))
 
     def evaluate(state: TrainState) -> dict[str, float]:
         sums: dict[str, float] = {}
         samples: list[PlanningSample] = []
         plans: list[PredictedPlan] = []
         confidences = _Confidences()
-        for indices, batch in batches:
+        for indices, rows_of_batch in batches:
+            batch = data.collate(*rows_of_batch)
             measurements, decoded = jax.device_get(measure(state.params, batch, arrays))
             for name, value in measurements.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)

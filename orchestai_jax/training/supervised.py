@@ -227,6 +227,13 @@ def _lay_out(
     def cached(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return np.asarray(lower(parameters, ids, mask))
 
+    @jax.jit
+    def vectors_of(parameters: Parameters, ids: jax.Array, mask: jax.Array, inside: jax.Array) -> jax.Array:
+        return merge_parameters(graphdef, parameters).segment_vectors(ids, mask, inside)
+
+    def segment_vectors(ids: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        return np.asarray(vectors_of(parameters, ids, mask, inside))
+
     def lay_out(part: Sequence[PlanningSample], catalog: Catalog, name: str, step_texts: int) -> PlanningData:
         preference: Preference = config.worker.preference
         return PlanningData(
@@ -240,6 +247,7 @@ def _lay_out(
             seed=config.seed,
             step_texts_per_batch=step_texts,
             progress=functools.partial(monitor.progress, f"encoding {name} texts"),
+            segment_vectors=segment_vectors if config.planner.decomposer.match_descriptions else None,
         )
 
     phase = config.training.phase1_supervised
