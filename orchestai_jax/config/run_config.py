@@ -77,8 +77,7 @@ class DecomposerConfig(Section):
     glimpse: bool = False
     """Whether the decoder's state takes in the tokens it points at, as they are (for types never trained on)."""
     match_descriptions: bool = False
-    """Score task types also by how well a clause of the instruction matches their name and description, in meaning and
-    in words: for catalogs with task types that training never saw. Wants a pretrained encoder."""
+    """Score types also by how well a clause matches name and description: for types that training never saw."""
     free_embedding_dropout: float = Field(default=0.2, ge=0, le=1)
     """How often a task type's learned embedding is dropped in training, so that its description alone must do."""
     max_tasks: int = Field(default=8, ge=1, le=64)
@@ -113,9 +112,7 @@ class DecodingConfig(Section):
     """How a plan is read from the model's probabilities."""
 
     method: Literal["greedy", "beam", "mbr", "labels"] = "greedy"
-    """The best task type a step (greedy), the most probable of several plans (beam), the one nearest to all (mbr: minimum
-    Bayes risk), or each task type for itself by its label, in order of mention (labels: the way for task types that
-    training never saw)."""
+    """Best type a step, best of several plans, nearest to all (minimum Bayes risk), or types one by one by label."""
     beam_size: int = Field(default=4, ge=1, le=64)
     """Plans kept at each step (beam and mbr)."""
     label_threshold: float = Field(default=0.4, gt=0, lt=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -20,14 +22,14 @@ from orchestai_jax.planner.model import Parameters, PlannerModel, merge_paramete
 class PlanningInputs:
     """A batch of instructions as the network takes them."""
 
-    ids: Int[Array, "batch n"]
-    mask: Bool[Array, "batch n"]
+    ids: Int[Array | np.ndarray, "batch n"]
+    mask: Bool[Array | np.ndarray, "batch n"]
     segments: SegmentArrays | None
 
     def of(self, model: PlannerModel) -> tuple[Array, Array, Evidence | None]:
         """The frozen layers' output, the mask, and the evidence of the segments."""
-        evidence = model.evidence(self.ids, self.mask, self.segments)
-        return model.lower(self.ids, self.mask), self.mask, evidence
+        ids, mask = jnp.asarray(self.ids), jnp.asarray(self.mask)
+        return model.lower(ids, mask), mask, model.evidence(ids, mask, self.segments)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from flax import struct
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.planner.lexical_overlap import OVERLAPS, Lexicon
@@ -21,11 +21,11 @@ Offsets = Sequence[tuple[int, int]]
 class SegmentArrays:
     """What the host finds in a batch of instructions; `PlannerModel.evidence` makes Evidence of it."""
 
-    inside: Bool[np.ndarray, "batch S n"]
+    inside: Bool[Array | np.ndarray, "batch S n"]
     """Which tokens lie in each segment."""
-    kinds: Int[np.ndarray, "batch S"]
+    kinds: Int[Array | np.ndarray, "batch S"]
     """See planner.segments; -1 for padding."""
-    overlap: Float[np.ndarray, "batch S T 3"]
+    overlap: Float[Array | np.ndarray, "batch S T 3"]
     """See planner.lexical_overlap."""
 
 
@@ -50,7 +50,7 @@ class EvidenceReader:
     ) -> Float[np.ndarray, "batch S T 3"]:
         """The shared words of those segments that are not padding; each text's as far as `kinds` has rows."""
         overlap = np.zeros((*kinds.shape, self._size, OVERLAPS), np.float32)
-        rows = [(i, s) for i, row in enumerate(kinds) for s in np.flatnonzero(row >= 0)]
+        rows = [(i, s) for i, row in enumerate(kinds) for s in np.flatnonzero(row >= 0).tolist()]
         parts = [texts[i][segments[i][s].start : segments[i][s].end] for i, s in rows]
         # One text may hold a segment many times over (a single clause is also the whole): each is weighed once.
         distinct = {part: k for k, part in enumerate(dict.fromkeys(parts))}

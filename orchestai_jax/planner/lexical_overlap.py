@@ -29,6 +29,7 @@ class Lexicon:
     """
 
     def __init__(self, catalog: Catalog):
+        self._size = len(catalog.task_types)
         names = [stems(t.id) for t in catalog.task_types]
         descriptions = [stems(t.description or "") for t in catalog.task_types]
         both = [a | b for a, b in zip(names, descriptions, strict=True)]
@@ -46,7 +47,7 @@ class Lexicon:
         found = [stems(text) for text in texts]
         held = self._matrix(found).multiply(self._idf).tocsr()
         mass = np.array([sum(self._weight(w) for w in words) for words in found], np.float32)
-        shares = np.empty((len(texts), self._names.shape[0], OVERLAPS), np.float32)
+        shares = np.empty((len(texts), self._size, OVERLAPS), np.float32)
         shares[..., 0] = (held @ self._names.T).toarray() / self._name_mass
         shares[..., 1] = (held @ self._descriptions.T).toarray() / self._description_mass
         shares[..., 2] = (held @ self._both.T).toarray() / np.maximum(mass, 1e-6)[:, None]

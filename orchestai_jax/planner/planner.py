@@ -314,7 +314,7 @@ class Planner:
     ) -> PlanningInputs:
         """Texts as the network takes them, padded to so many rows by repeating the last and to a bucket of tokens."""
         more = (rows or len(texts)) - len(texts)
-        ids, mask = _padded([*token_ids, *token_ids[-1:] * more], self._max_tokens, least)
+        ids, mask = _padded([*token_ids, *[token_ids[-1]] * more], self._max_tokens, least)
         segments = None
         if bound.reader is not None:
             offsets = [self._tokenizer.offsets(text, self._max_tokens) for text in texts]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.config import DecodingConfig, Preference
-from orchestai_jax.planner import Planner, decoding, plan_to_workflow
-from orchestai_jax.planner import planner as planner_module
+from orchestai_jax.planner import Planner, compiled, decoding, plan_to_workflow
 from orchestai_jax.planner.arguments import fill_arguments
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.decoding import DecodedPlans, decode, pick_plan
@@ -193,7 +192,7 @@ def test_threshold_counts_for_given_tasks(planner, catalog, monkeypatch, thresho
         tasks = arguments[-1] < len(catalog.task_types)
         return types.SimpleNamespace(edge_probabilities=EDGES * tasks[:, :, None] * tasks[:, None, :])
 
-    monkeypatch.setattr(planner_module, "_plan_given", plan_given)
+    monkeypatch.setattr(compiled, "plan_given", plan_given)
     monkeypatch.setattr(planner, "spec", changed(planner.spec, graph_generator={"threshold": threshold}))
     assert set(planner.graph("x", ["blur", "caption", "translate"])) == drawn
     assert set(planner.graph("x", ["blur", "caption"])) == drawn & {(0, 1)}
