@@ -15,7 +15,7 @@ from typing import Any
 from orchestai_jax.execution._calls import Calls
 from orchestai_jax.execution._listener import Listener
 from orchestai_jax.execution._node import Door, Doors, Node, make_nodes, rank
-from orchestai_jax.execution._places import Places
+from orchestai_jax.execution._places import BURST, Places
 from orchestai_jax.execution._settling import Settling
 from orchestai_jax.execution._spending import Spending
 from orchestai_jax.execution.attempts import being_cancelled, carry_out, leave_behind, note
@@ -28,6 +28,18 @@ from orchestai_jax.execution.tracing import Tracer
 from orchestai_jax.execution.values import BadValueError
 from orchestai_jax.workers import Output
 from orchestai_jax.workflow import Attempt, TaskRun
+
+
+class _Load:
+    """Tasks that one asyncio task carries."""
+
+    __slots__ = ("carrier", "relieved", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: collections.deque[Node] = collections.deque()
+        self.carrier: asyncio.Task[None]
+        self.relieved = False
+        """Whether the carrier's turn of the loop is over: it waits, or has waited."""
 
 
 class Run:
@@ -54,6 +66,8 @@ class Run:
             len(self._nodes), self._places, self._listener, self.clock, self._soon, self._all_done, self._break
         )
         self._running: dict[Node, asyncio.Task[None]] = {}
+        self._committing: _Load | None = None
+        """The load whose carrier commits what it has carried: what is launched meanwhile comes on it."""
         self._late: str | None = None
         """Set when the deadline has passed: what those that it stopped are told."""
         self._loop: asyncio.AbstractEventLoop
@@ -78,6 +92,12 @@ class Run:
     def task_runs(self) -> tuple[TaskRun, ...]:
         """How every task ended, in the workflow's order; all of them have."""
         return tuple([node.task_run() for node in self._nodes])
+
+    def forget(self) -> None:
+        """Let go of the tasks, which hold one another: else they are there until the collector finds them."""
+        for node in self._nodes:
+            node.dependents = ()
+        self._nodes = []
 
     # From the first task to the last
 
@@ -193,28 +213,42 @@ class Run:
         asyncio task costs more than all else that is done for such a task. The first that waits leaves the rest to
         asyncio tasks of their own, which start in the same turn of the loop.
         """
-        if self._tracer is not None or len(batch) == 1:
+        if self._tracer is not None:
             self._launch_apart(batch)
-        else:
-            waiting = collections.deque(batch)
-            carrier = self._loop.create_task(self._carry(waiting))
-            for node in batch:
-                self._running[node] = carrier
-            self._soon(self._relieve, waiting)
+            return
+        load = self._committing
+        if load is None:
+            load = _Load()
+            load.carrier = self._loop.create_task(self._carry(load))
+            self._soon(self._relieve, load)
+        load.tasks.extend(batch)
+        for node in batch:
+            self._running[node] = load.carrier
 
-    async def _carry(self, batch: collections.deque[Node]) -> None:
-        while batch and not self._places.closed:
-            await self._perform(batch.popleft())
-        for node in batch:  # the run is being stopped
+    async def _carry(self, load: _Load) -> None:
+        """Carry what is on the load. When all of it has ended in one go, it is committed at once, and what becomes
+        ready by that comes on the load as well, up to a burst: then others have their turn."""
+        carried = 0
+        while load.tasks and not self._places.closed:
+            await self._perform(load.tasks.popleft())
+            carried += 1
+            if not load.tasks and not load.relieved and carried < BURST:
+                self._committing = load
+                try:
+                    self._settling.commit()
+                finally:
+                    self._committing = None
+        for node in load.tasks:  # the run is being stopped
             self._running.pop(node, None)
             self._settle_stopped(node)
 
-    def _relieve(self, batch: collections.deque[Node]) -> None:
+    def _relieve(self, load: _Load) -> None:
         """What a carrier has not come to starts by itself."""
-        if not batch or self._places.closed:
+        load.relieved = True
+        if not load.tasks or self._places.closed:
             return  # where the run is being stopped they are stopped with their carrier
-        rest = list(batch)
-        batch.clear()
+        rest = list(load.tasks)
+        load.tasks.clear()
         self._launch_apart(rest)
 
     def _launch_apart(self, batch: list[Node]) -> None:

@@ -228,6 +228,7 @@ async def _carry_out(
             raise
         return _end(order, run, file, records)
     finally:
+        run.forget()
         if file is not None:
             file.close()
 
