@@ -64,13 +64,32 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(f"{self.folder}: cannot be made ({error.strerror})") from None
         self._clear_remains()
-        self._manager = ocp.CheckpointManager(
+        self._keep, self._asynchronous = NewestAndBest(keep_last, keep_best, keep_every), asynchronous
+        self._opened: ocp.CheckpointManager | None = None
+
+    @property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Orbax's manager. It reads files of the checkpoints that there are, so it is opened after they were looked at.
+
+        Raises CheckpointDamagedError naming the file that it cannot read.
+        """
+        if self._opened is None:
+            try:
+                self._opened = self._open_manager()
+            except Exception as error:
+                for step in self.steps():
+                    self.open(step)  # names the file, if that is what is wrong
+                raise CheckpointError(f"{self.folder}: cannot be opened ({error})") from error
+        return self._opened
+
+    def _open_manager(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=NewestAndBest(keep_last, keep_best, keep_every),
+                preservation_policy=self._keep,
                 best_fn=lambda selection: selection["value"],
                 todelete_subdir=_DISCARDED,
-                enable_async_checkpointing=asynchronous,
+                enable_async_checkpointing=self._asynchronous,
                 # Folders are made before `save` returns: a full or read-only disk is noticed there.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                 temporary_path_class=SealedPath,
@@ -139,6 +158,8 @@ class CheckpointStore:
 
     def wait(self) -> None:
         """Block until the save under way is done. Raises CheckpointError where it failed."""
+        if self._opened is None:
+            return
         with _failures(f"{self.folder}: a checkpoint could not be saved"):
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
@@ -158,28 +179,31 @@ class CheckpointStore:
         return best_of(recorded_metrics(self.folder, self.steps()))
 
     def newest(self, *, good: bool = False) -> tuple[CheckpointReader | None, list[CheckpointDamagedError]]:
-        """The checkpoint to go on from (null where there is none), and what was wrong with newer ones.
+        """The checkpoint to go on from (null where there is none), and what was wrong with others.
 
-        With `good` damaged ones are passed over, down to the newest whole one, and set aside in the folder `damaged`
-        beside the others' folder, so that their steps can be saved again. Raises CheckpointDamagedError for a damaged
+        With `good` it is the newest whole one. All damaged ones are then set aside in the folder `damaged` beside the
+        others' folder, so that their steps can be saved again. Raises CheckpointDamagedError for a damaged
         newest one without `good`, and where none is whole; CheckpointError for another format version.
         """
-        faults: list[CheckpointDamagedError] = []
-        steps = step_folders(self.folder)
-        for step in reversed(steps):
+        faults: dict[int, CheckpointDamagedError] = {}
+        found: CheckpointReader | None = None
+        for step in reversed(step_folders(self.folder)):
             try:
                 reader = self.open(step)
             except CheckpointDamagedError as error:
                 if not good:
                     remedy = "--resume=latest-good goes on from the newest one that is whole"
                     raise CheckpointDamagedError(f"{error}; {remedy}") from None
-                faults.append(error)
+                faults[step] = error
                 continue
-            self._set_aside([s for s in steps if s > step])
-            return reader, faults
-        if faults:
-            raise CheckpointDamagedError(f"{self.folder}: all checkpoints are damaged; the newest: {faults[0]}")
-        return None, faults
+            found = found or reader
+            if not good:
+                break
+        if found is None and faults:
+            newest = next(iter(faults.values()))
+            raise CheckpointDamagedError(f"{self.folder}: all checkpoints are damaged; the newest: {newest}")
+        self._set_aside(list(faults))
+        return found, list(faults.values())
 
     def _set_aside(self, steps: list[int]) -> None:
         aside = self.folder.parent / DAMAGED
@@ -190,7 +214,8 @@ class CheckpointStore:
         if steps:
             if jax.process_count() > 1:
                 multihost_utils.sync_global_devices("damaged checkpoints are set aside")
-            self._manager.reload()
+            if self._opened is not None:
+                self._opened.reload()
 
     def open(self, step: int) -> CheckpointReader:
         """One of the checkpoints, for reading. Raises CheckpointError for a damaged one and another format version."""
@@ -216,7 +241,8 @@ class CheckpointStore:
         try:
             self.wait()
         finally:
-            self._manager.close()
+            if self._opened is not None:
+                self._opened.close()
 
     def __enter__(self) -> Self:
         return self

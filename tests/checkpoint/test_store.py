@@ -185,6 +185,24 @@ def test_damage_is_found_when_resuming_too(workdir):
         store.restore(7, make_state(0))
 
 
+def test_damage_where_orbax_looks_first_is_named(tmp_path):
+    """Its manager reads the metrics of every checkpoint as it is opened."""
+    with CheckpointStore(tmp_path / "c", best_metric="score") as store:
+        save(store, 1, {"params": {"x": jnp.zeros(2)}}, 0.9)
+        save(store, 2, {"params": {"x": jnp.zeros(2)}}, 0.1)
+    broken = tmp_path / "c" / "1" / "metrics" / "metrics"
+    broken.write_bytes(b"\xff" + broken.read_bytes()[1:])
+    with CheckpointStore(tmp_path / "c", best_metric="score") as store:
+        assert store.newest()[0].step == 2  # the newest one is whole
+        with pytest.raises(CheckpointError, match=r"1/metrics/metrics: its checksum differs"):
+            save(store, 3, {"params": {"x": jnp.zeros(2)}}, 0.2)
+        reader, faults = store.newest(good=True)
+        assert reader.step == 2
+        assert "1/metrics/metrics" in str(faults[0])
+        save(store, 3, {"params": {"x": jnp.zeros(2)}}, 0.2)
+    assert open_checkpoint(tmp_path / "c").step == 3
+
+
 def test_the_first_differing_leaf_is_named(workdir):
     reader = open_checkpoint(workdir)
     wider = make_state(0, width=5)
