@@ -47,6 +47,7 @@ __all__ = [
     "bucket",
     "configure",
     "current_settings",
+    "observed_calls",
     "overridden",
     "platform",
 ]
@@ -110,6 +111,31 @@ def overridden(**changes: Any) -> Iterator[KernelSettings]:
         yield current_settings()
     finally:
         _override.reset(token)
+
+
+_observed: contextvars.ContextVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]] | None] = contextvars.ContextVar(
+    "observed_calls", default=None
+)
+
+
+@contextlib.contextmanager
+def observed_calls() -> Iterator[list[tuple[str, tuple[Any, ...], dict[str, Any]]]]:
+    """Within a `with`, every call of an op in this thread or task as (op, args, kwargs), arrays as shapes.
+
+    Under `jax.eval_shape` it tells, without computing anything, what a model really calls.
+    """
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+    token = _observed.set(calls)
+    try:
+        yield calls
+    finally:
+        _observed.reset(token)
+
+
+def _shapes(tree: Any) -> Any:
+    """The tree with arrays as shapes."""
+    is_array = lambda x: hasattr(x, "shape") and hasattr(x, "dtype")  # noqa: E731
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array(x) else x, tree)
 
 
 def platform() -> Platform:
@@ -227,6 +253,8 @@ class Op:
         Raises ValueError for an unknown name or a config without a name; NotImplementedError where the named one, or
         every one, cannot run; MissingRecordError by `KernelSettings.on_miss`.
         """
+        if (calls := _observed.get()) is not None:
+            calls.append((self.name, *_shapes((args, kwargs))))
         if implementation != "auto":
             chosen = self._named(implementation, config, args, kwargs)
             self._log(chosen)

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.option_groups import takes_groups
+from orchestai_jax.cli.selection_options import SelectionOptions, VerifierOptions, told
 from orchestai_jax.cli.train import train
 
 
@@ -51,6 +53,20 @@ ModelArgument = Annotated[
 ]
 HeadOption = Annotated[Precision, typer.Option("--head", help="Embedding and head as float or int8.")]
 CacheOption = Annotated[Precision, typer.Option("--cache", help="Keys and values as float or int8.")]
+SparsityOption = Annotated[
+    float | None,
+    typer.Option(
+        "--sparsity-threshold",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Drop blocks of the cache with less than this share of an even spread's attention (0 = none).",
+    ),
+]
+ServedCacheOption = Annotated[
+    Precision | None,
+    typer.Option("--cache", help="Keys and values as float or int8 (default: as the model's run says, else float)."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +74,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Ternary language models.", rich_markup_mode=None)
     group.command(name="train", short_help="The same as `orchestai train`.")(train)
     group.command(name="tokenizer", short_help="Train a tokenizer.")(tokenizer)
-    group.command(name="generate", short_help="Continue a prompt.")(generate)
+    group.command(name="generate", short_help="Continue a prompt.")(takes_groups(generate))
     group.command(name="bench", short_help="Measure reading a prompt and making tokens.")(bench)
     group.command(name="export", short_help="Write a folder in Hugging Face's BitNet layout.")(export)
     app.add_typer(group, name="lm")
@@ -87,6 +103,7 @@ def tokenizer(
 
 
 def generate(
+    *,
     model: ModelArgument,
     prompt: Annotated[str, typer.Option("--prompt", metavar="TEXT", help="What is continued; - reads stdin.")],
     max_new_tokens: Annotated[
@@ -99,13 +116,21 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
     stop: Annotated[list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text.")] = None,
     head: HeadOption = Precision.float,
-    cache: CacheOption = Precision.float,
+    cache: ServedCacheOption = None,
+    sparsity_threshold: SparsityOption = None,
+    selecting: SelectionOptions,
+    verifying: VerifierOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, at its end.")] = False,
 ) -> None:
     """Continue a prompt; text is printed as it comes.
 
+    With one of the --verify options several continuations are drawn, and another than the first is taken where the
+    verifier's reward (0 or 1) is higher by the threshold. What an option leaves open is as the model's run says in
+    `optimization.inference_scaling`.
+
     \b
     Examples:
+      orchestai lm generate runs/shakespeare --prompt "ROMEO:" --candidates 8 --verify-pattern "love"
       orchestai lm generate runs/shakespeare --prompt "ROMEO:" --max-new-tokens 50
       orchestai lm generate runs/shakespeare --prompt "ROMEO:" --temperature 0 --stop "JULIET" --json
     """
@@ -117,8 +142,41 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, seed)
     enable_compilation_cache()
     loaded = load_language_model(model)
-    generator = TextGenerator.of(loaded, head=head.value, cache=cache.value, release=True)
+    verifier = verifying.verifier()
+    if verifier is None and selecting.given:
+        raise WrongUseError("--candidates and --path-threshold go with one of the --verify options")
+    generator = TextGenerator.of(
+        loaded,
+        head=head.value,
+        cache=cache.value if cache is not None else None,
+        sparsity_threshold=sparsity_threshold,
+        release=True,
+    )
     text = sys.stdin.read() if prompt == "-" else prompt
+    if verifier is not None:
+        from orchestai_jax.optimization.candidates import select_answer
+
+        candidates, threshold = selecting.over(loaded.serving)
+        selection = select_answer(
+            generator,
+            text,
+            verifier,
+            candidates=candidates,
+            threshold=threshold,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop=stop or (),
+        )
+        answer = selection.chosen
+        if not as_json:
+            typer.echo(answer.text)
+            typer.echo(f"candidate {selection.index + 1} of {len(selection.rewards)}: {told(selection)}", err=True)
+            return
+        chosen = {"candidate": selection.index, "rewards": selection.rewards, "margin": selection.margin}
+        typer.echo(
+            json.dumps({"model": loaded.source, "prompt": text, **dataclasses.asdict(answer), "selection": chosen})
+        )
+        return
     if as_json:
         answer = generator.answer(text, max_new_tokens=max_new_tokens, sampling=sampling, stop=stop or ())
         typer.echo(json.dumps({"model": loaded.source, "prompt": text, **dataclasses.asdict(answer)}))

@@ -21,10 +21,13 @@ from orchestai_jax.cli.planning_inputs import (
     prove_writable,
     read_instruction,
 )
+from orchestai_jax.cli.selection_options import SelectionOptions
 
 if TYPE_CHECKING:
+    from orchestai_jax.config import Preference
+    from orchestai_jax.planner import Planner
     from orchestai_jax.planner.attribution import Explanation
-    from orchestai_jax.workflow import Workflow
+    from orchestai_jax.workflow import Catalog, Workflow
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +42,7 @@ def plan(
     over: PlanningOptions,
     limits: PlanLimits,
     hybrid: HybridOptions,
+    selecting: SelectionOptions,
     as_json: JsonOption = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")] = False,
     svg: Annotated[pathlib.Path | None, typer.Option("--svg", metavar="OUT", help="Write a drawing to OUT.")] = None,
@@ -56,6 +60,7 @@ def plan(
       orchestai plan "summarize notes.txt and list its keywords" --planner runs/quickstart/planner
       orchestai plan "make photo.png gray" --planner runs/quickstart/planner --prefer fast --json > plan.json
       orchestai plan "blur photo.png, find its palette" --planner runs/quickstart/planner --deadline 2
+      orchestai plan "blur photo.png, find its palette" --planner PLANNER --candidates 8 --path-threshold 0.5
       orchestai plan "tidy up photo.png" --planner PLANNER --llm http://127.0.0.1:8080/v1 --llm-model qwen3
       orchestai plan "blur photo.png, find its palette" --planner PLANNER --explain --explain-html why.html
       echo "convert song.wav" | orchestai plan - --planner runs/quickstart/planner --svg plan.svg
@@ -66,6 +71,8 @@ def plan(
         raise WrongUseError(
             "--explain tells why the learned planner planned so; leave --llm and --hybrid-threshold out"
         )
+    if selecting.given and (hybrid.wanted or explain or explain_html is not None):
+        raise WrongUseError("--candidates and --path-threshold are for a plan without --llm and --explain")
     if explain_html is not None:
         prove_writable(explain_html, "--explain-html")
     instruction, preference = read_instruction(text), over.read_preference()
@@ -77,6 +84,8 @@ def plan(
         workflow = explanation.workflow
     elif hybrid.wanted:
         workflow = hybrid.plan(opened, instruction, chosen, preference).workflow
+    elif selecting.given or opened.serving is not None:
+        workflow = _selected(opened, instruction, chosen, preference, selecting)
     else:
         workflow = opened.plan(instruction, catalog=chosen, preference=preference)
     planned_over = chosen if chosen is not None else opened.catalog
@@ -108,6 +117,32 @@ def plan(
         typer.echo(f"wrote {svg}")
     else:
         print_plan(workflow, explanation if explain else None)
+
+
+def _selected(
+    planner: Planner,
+    instruction: str,
+    catalog: Catalog | None,
+    preference: Preference | None,
+    selecting: SelectionOptions,
+) -> Workflow:
+    """The plan that the verifier's rewards speak for, with a note where it is another than the planner's first."""
+    from orchestai_jax.cli.selection_options import told
+    from orchestai_jax.optimization.candidates import select_plan
+
+    number, threshold = selecting.over(planner.serving)
+    selection = select_plan(
+        planner,
+        instruction,
+        candidates=number,
+        threshold=threshold,
+        catalog=catalog,
+        preference=preference,
+    )
+    if not selection.replaced:
+        return selection.chosen
+    note = f"candidate {selection.index + 1} of {len(selection.rewards)}: {told(selection)}"
+    return selection.chosen.model_copy(update={"notes": (*selection.chosen.notes, note)})
 
 
 def workflow_json(workflow: Workflow) -> str:

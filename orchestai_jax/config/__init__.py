@@ -21,6 +21,14 @@ from orchestai_jax.config.load import (
 from orchestai_jax.config.logging_setup import set_up_logging
 from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
+from orchestai_jax.config.optimization import (
+    InferenceScalingConfig,
+    KernelOptimizerConfig,
+    OptimizationConfig,
+    SafetyGatesConfig,
+    SemanticCompressionConfig,
+    serving_in_force,
+)
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.redaction import RedactingFilter, looks_secret, redact, register_secret_names
 from orchestai_jax.config.run_config import (
@@ -48,10 +56,13 @@ __all__ = [
     "DecomposerConfig",
     "EncoderConfig",
     "GraphGeneratorConfig",
+    "InferenceScalingConfig",
+    "KernelOptimizerConfig",
     "LanguageModelConfig",
     "LanguageRunConfig",
     "MeshConfig",
     "MonitoringConfig",
+    "OptimizationConfig",
     "Phase1Config",
     "PlannerConfig",
     "Preference",
@@ -59,6 +70,8 @@ __all__ = [
     "QuantizationRule",
     "RedactingFilter",
     "RunConfig",
+    "SafetyGatesConfig",
+    "SemanticCompressionConfig",
     "SystemConfig",
     "TextDataConfig",
     "TrainingConfig",
@@ -78,5 +91,6 @@ __all__ = [
     "parse_run_config",
     "redact",
     "register_secret_names",
+    "serving_in_force",
     "set_up_logging",
 ]

@@ -18,11 +18,23 @@ Stored = Float[Array, "layers batch kv_heads capacity head_dim"] | Int8Array
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class DroppedSlots:
+    """What was taken out of a cache's layers; the slots that are left have moved together, in their order."""
+
+    count: Int32[Array, ""]
+    """Slots that every layer lost; which ones differs by layer."""
+    start: Int32[Array, "layers batch"]
+    """The slot of each row's first token that is left."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class KeyValueCache:
     """Keys and values of the tokens so far; all rows end at one place, and shorter prompts begin later.
 
-    Invariants: 0 <= start[b] < length <= capacity; slots start[b] … length - 1 of a row hold its tokens, position 0
-    first. An int8 cache has one scale a (layer, row, head, token).
+    Invariants: 0 <= start[b] < length; slots start[b] … length - 1 of a row hold its tokens, position 0 first, and
+    length <= capacity; where slots were dropped, `start` and `length` count them still (positions follow from them),
+    and `filled` says where a layer's tokens lie. An int8 cache has one scale a (layer, row, head, token).
     """
 
     keys: Stored
@@ -30,12 +42,25 @@ class KeyValueCache:
     start: Int32[Array, "batch"]
     """The slot of each row's first token."""
     length: Int32[Array, ""]
-    """Slots that are filled."""
+    """Slots that were filled."""
+    dropped: DroppedSlots | None = None
+    """None where none were."""
 
     @property
     def capacity(self) -> int:
         """Slots that there are."""
         return self.keys.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values, scales included."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves((self.keys, self.values)))
+
+    def filled(self, layer: Int32[Array, ""] | int) -> tuple[Int32[Array, "batch"], Int32[Array, ""]]:
+        """(first, end): a row's tokens lie in the slots first[b] … end - 1 of a layer; the next one goes to `end`."""
+        if self.dropped is None:
+            return self.start, self.length
+        return self.dropped.start[layer], self.length - self.dropped.count
 
 
 def empty_slots(config: LanguageModelConfig, batch: int, capacity: int, kind: CacheKind, dtype: jnp.dtype) -> Stored:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Float32, Int32
 from orchestai_kernels.attention import attention
 from orchestai_kernels.cached_attention import cached_attention
 
+from orchestai_jax.language_model.block_dropping import attention_mass, drop_blocks
 from orchestai_jax.language_model.cache import CacheKind, KeyValueCache, empty_slots, write_prompt
 from orchestai_jax.language_model.model import compute_dtype, known_vocab_size
 from orchestai_jax.language_model.sampling import NOT_FINITE, Draws, Sampling, choose_tokens
@@ -23,6 +24,9 @@ SMALLEST_BUCKET = 16
 """Prompts are padded (on the left) to this or a power of two above it."""
 CAPACITY_STEP = 64
 """The cache's capacity is a multiple of this."""
+
+DEFAULT_BLOCK = 16
+"""Tokens a block of the cache."""
 
 FinishReason = Literal["stop", "length"]
 
@@ -49,8 +53,22 @@ class Generator:
     and top_p compile nothing.
     """
 
-    def __init__(self, model: ServingModel, *, cache: CacheKind = "float"):
+    def __init__(
+        self,
+        model: ServingModel,
+        *,
+        cache: CacheKind = "float",
+        sparsity_threshold: float = 0.0,
+        cache_block: int = DEFAULT_BLOCK,
+    ):
+        """`sparsity_threshold` above 0 drops light blocks of `cache_block` tokens once the prompt is read, where that
+        leaves a smaller capacity; see `drop_blocks`. Raises ValueError for one outside [0, 1] and a block below 1."""
+        if not 0 <= sparsity_threshold <= 1:
+            raise ValueError(f"sparsity_threshold must be from 0 to 1, got {sparsity_threshold}")
+        if cache_block < 1:
+            raise ValueError(f"cache_block must be at least 1, got {cache_block}")
         self.model, self.cache = model, cache
+        self.sparsity_threshold, self.cache_block = sparsity_threshold, cache_block
 
     def generate(
         self,
@@ -131,9 +149,18 @@ class Generator:
         draws = Draws.of(samplings, known_vocab_size(self.model.config))
         padded, start = pad_left(rows)
         capacity = capacity_of(padded.shape[1] + max_new_tokens)
-        tokens, cache = prefill(
-            self.model, jnp.asarray(padded), jnp.asarray(start), draws, capacity=capacity, kind=self.cache
-        )
+        arguments = self.model, jnp.asarray(padded), jnp.asarray(start), draws
+        if self.sparsity_threshold > 0:
+            tokens, cache, mass = observed_prefill(*arguments, capacity=capacity, kind=self.cache)
+            cache = drop_blocks(
+                cache,
+                np.asarray(mass),
+                threshold=self.sparsity_threshold,
+                block=self.cache_block,
+                capacity_step=CAPACITY_STEP,
+            )
+        else:
+            tokens, cache = prefill(*arguments, capacity=capacity, kind=self.cache)
         ended = [False] * len(rows)
         for step in range(1, max_new_tokens + 1):
             # The next step is under way while this one's tokens are read; at the end it is one too many.
@@ -184,6 +211,35 @@ def prefill(
     kind: CacheKind,
 ) -> tuple[Int32[Array, "batch"], KeyValueCache]:
     """Read prompts padded on the left: the first new token of each row, and the cache of `capacity` slots."""
+    return _read_prompts(model, tokens, start, draws, capacity, kind, [])[:2]
+
+
+@functools.partial(jax.jit, static_argnames=("capacity", "kind"))
+def observed_prefill(
+    model: ServingModel,
+    tokens: Int32[Array, "batch bucket"],
+    start: Int32[Array, "batch"],
+    draws: Draws,
+    *,
+    capacity: int,
+    kind: CacheKind,
+) -> tuple[Int32[Array, "batch"], KeyValueCache, Float32[Array, "layers batch bucket"]]:
+    """`prefill`, and `attention_mass` of every layer: what `drop_blocks` goes by."""
+    nothing = jnp.zeros((model.config.num_layers, *tokens.shape), jnp.float32)
+    chosen, cache, (mass,) = _read_prompts(model, tokens, start, draws, capacity, kind, [nothing])
+    return chosen, cache, mass
+
+
+def _read_prompts(
+    model: ServingModel,
+    tokens: Array,
+    start: Array,
+    draws: Draws,
+    capacity: int,
+    kind: CacheKind,
+    observed: list[Array],
+) -> tuple[Array, KeyValueCache, list[Array]]:
+    """(first tokens, cache, what is observed): `observed` is empty, or holds zeros for the attention mass."""
     bucket = tokens.shape[1]
     slots = jnp.arange(bucket)
     positions = jnp.maximum(slots[None] - start[:, None], 0)
@@ -193,11 +249,12 @@ def prefill(
 
     def attend(layer: Any, stored: Any, queries: Array, keys: Array, values: Array) -> tuple[Array, Any]:
         mixed = attention(queries, keys, values, causal=True, segment_ids=real)
-        return mixed, [write_prompt(into, new, layer) for into, new in zip(stored, (keys, values), strict=True)]
+        kept = [write_prompt(into, new, layer) for into, new in zip(stored[:2], (keys, values), strict=True)]
+        return mixed, kept + [mass.at[layer].set(attention_mass(queries, keys, start)) for mass in stored[2:]]
 
-    x, (keys, values) = run_layers(model, embed(model, tokens), positions, attend, empty)
+    x, (keys, values, *observed) = run_layers(model, embed(model, tokens), positions, attend, empty + observed)
     chosen = choose_tokens(head_logits(model, x[:, -1]), draws, 0)
-    return chosen, KeyValueCache(keys, values, start, jnp.int32(bucket))
+    return chosen, KeyValueCache(keys, values, start, jnp.int32(bucket)), observed
 
 
 @functools.partial(jax.jit, donate_argnames=("cache",))
@@ -220,9 +277,10 @@ def next_logits(
 
     def attend(layer: Any, stored: Any, queries: Array, keys: Array, values: Array) -> tuple[Array, Any]:
         new = (queries[:, 0], keys[:, 0], values[:, 0])
-        mixed, *stored = cached_attention(*new, *stored, layer=layer, start=cache.start, length=cache.length)
+        first, end = cache.filled(layer)
+        mixed, *stored = cached_attention(*new, *stored, layer=layer, start=first, length=end)
         return mixed[:, None], stored
 
     positions = (cache.length - cache.start)[:, None]
     x, (keys, values) = run_layers(model, embed(model, tokens[:, None]), positions, attend, [cache.keys, cache.values])
-    return head_logits(model, x[:, -1]), KeyValueCache(keys, values, cache.start, cache.length + 1)
+    return head_logits(model, x[:, -1]), KeyValueCache(keys, values, cache.start, cache.length + 1, cache.dropped)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from orchestai_jax.config import LanguageModelConfig
+from orchestai_jax.config import InferenceScalingConfig, LanguageModelConfig, serving_in_force
 from orchestai_jax.language_model.hugging_face_import import import_hugging_face
 from orchestai_jax.language_model.model import Parameters
 from orchestai_jax.language_model.serving_model import check_parameters
@@ -34,6 +34,8 @@ class LoadedModel:
     """Where it was read from: the folder, and the step of a checkpoint."""
     special_tokens: Mapping[str, int | list[int]] = dataclasses.field(default_factory=dict)
     """bos_token_id, eos_token_id, pad_token_id of a Hugging Face folder, those that it names."""
+    serving: InferenceScalingConfig | None = None
+    """How its run says that it is to be served; None where it says nothing."""
 
 
 def model_metadata(config: LanguageModelConfig, run: Any) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def load_language_model(path: str | pathlib.Path, which: Literal["best", "latest
     if TOKENIZER_FILE not in reader.assets:
         raise CheckpointError(f"{reader.folder}: lacks {TOKENIZER_FILE}")
     tokenizer = read_tokenizer(reader.assets[TOKENIZER_FILE], f"{reader.folder}: {TOKENIZER_FILE}")
-    return LoadedModel(config, parameters, tokenizer, (), f"{folder} (step {reader.step})")
+    serving = serving_in_force(reader.data_state)
+    return LoadedModel(config, parameters, tokenizer, (), f"{folder} (step {reader.step})", serving=serving)
 
 
 def _special_tokens(folder: pathlib.Path) -> dict[str, int | list[int]]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from orchestai_jax.language_model.cache import CacheKind
-from orchestai_jax.language_model.generation import FinishReason, Generator
+from orchestai_jax.language_model.generation import DEFAULT_BLOCK, FinishReason, Generator
 from orchestai_jax.language_model.sampling import Sampling
 from orchestai_jax.language_model.saved import LoadedModel
 from orchestai_jax.language_model.serving_model import HeadKind, serving_model
@@ -35,11 +35,36 @@ class TextGenerator:
 
     @classmethod
     def of(
-        cls, loaded: LoadedModel, *, head: HeadKind = "float", cache: CacheKind = "float", release: bool = False
+        cls,
+        loaded: LoadedModel,
+        *,
+        head: HeadKind = "float",
+        cache: CacheKind | None = None,
+        sparsity_threshold: float | None = None,
+        release: bool = False,
     ) -> TextGenerator:
-        """Pack a loaded model and serve it; `release` empties `loaded.parameters` on the way, to save memory."""
+        """Pack a loaded model and serve it.
+
+        Args:
+          loaded: the model.
+          head: of embedding and head.
+          cache: of keys and values; None = as its run says, else float.
+          sparsity_threshold: see `drop_blocks`; None = as its run says, else 0, which drops nothing.
+          release: empty `loaded.parameters` on the way, to save memory.
+        """
         model = serving_model(loaded.config, loaded.parameters, head=head, release=release)
-        return cls(Generator(model, cache=cache), loaded.tokenizer, loaded.stop_tokens)
+        serving = loaded.serving
+        if cache is None:
+            cache = serving.kv_cache if serving is not None else "float"
+        if sparsity_threshold is None:
+            sparsity_threshold = serving.sparsity_threshold if serving is not None else 0.0
+        generator = Generator(
+            model,
+            cache=cache,
+            sparsity_threshold=sparsity_threshold,
+            cache_block=serving.cache_block if serving is not None else DEFAULT_BLOCK,
+        )
+        return cls(generator, loaded.tokenizer, loaded.stop_tokens)
 
     def stream(
         self,

@@ -45,6 +45,7 @@ def catalog_vectors(
         made = dict(zip(missing, found, strict=True))
         if cache is not None:
             cache.put(made)
+            made = {text: cache.rounded(vector) for text, vector in made.items()}
         kept = {**kept, **made}
     return np.stack([kept[text] for text in texts]) if texts else np.zeros((0, 1), np.float32)
 

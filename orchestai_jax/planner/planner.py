@@ -12,17 +12,18 @@ import numpy as np
 from jaxtyping import Float
 
 from orchestai_jax.checkpoint import open_checkpoint
-from orchestai_jax.config import Preference
+from orchestai_jax.config import InferenceScalingConfig, Preference, serving_in_force
 from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.planner import compiled
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.calibration import Calibration
-from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays, description_texts
 from orchestai_jax.planner.compiled import PlanningInputs
 from orchestai_jax.planner.decoding import NO_PLAN
 from orchestai_jax.planner.description_vectors import catalog_vectors
+from orchestai_jax.planner.encoded_vectors import saved_vectors
 from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets, SegmentArrays
 from orchestai_jax.planner.model import (
     ModelSpec,
@@ -70,10 +71,16 @@ class Planner:
         vectors: Float[np.ndarray, "n hidden"],
         preference: Preference,
         calibration: Calibration | None = None,
+        vector_block: int | None = None,
+        serving: InferenceScalingConfig | None = None,
     ):
         self.spec, self.catalog, self.preference = spec, catalog, preference
         self.calibration = calibration or Calibration()
         """How the decoder's probabilities become confidences."""
+        self.serving = serving
+        """How its run says that plans are to be selected; None where it says nothing."""
+        self.vector_block = vector_block
+        """Numbers that share a scale where description vectors are kept in 8 bits a number; None: float32."""
         self.progress: Callable[[int, int], None] | None = None
         """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
         self._graphdef, _ = build_structure(spec)
@@ -96,15 +103,19 @@ class Planner:
         params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
         check_parameters(parameters, build_structure(spec)[1], str(path))
+        count = len(description_texts(own_catalog))
+        vectors, vector_block = saved_vectors(params["catalog"]["vectors"], count, spec.encoder.hidden_size)
         planner = cls(
             spec,
             parameters,
             load_tokenizer(tokenizer),
             own_catalog,
             statistics,
-            np.asarray(params["catalog"]["vectors"]),
+            vectors,
             preference,
             Calibration.from_metrics(reader.metrics),
+            vector_block,
+            serving_in_force(reader.data_state),
         )
         if catalog is not None:
             planner.catalog = catalog
@@ -280,7 +291,7 @@ class Planner:
     def vector_cache(self) -> VectorCache | None:
         """Keeps vectors of descriptions on disk; set it to None to encode them anew in every process."""
         frozen = partition(self._parameters, self.spec)["frozen"]
-        return VectorCache(fingerprint(frozen, self._tokenizer.json))
+        return VectorCache(fingerprint(frozen, self._tokenizer.json), block=self.vector_block)
 
     @property
     def _max_tokens(self) -> int:

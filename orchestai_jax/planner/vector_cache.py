@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from orchestai_jax.planner.encoded_vectors import encode_vectors, saved_vectors
+
 logger = logging.getLogger(__name__)
 
 _FILE = "descriptions.sqlite"
@@ -47,8 +49,9 @@ class VectorCache:
     cannot be computed again.
     """
 
-    def __init__(self, encoder: str, folder: pathlib.Path | None = None):
-        self._encoder = encoder
+    def __init__(self, encoder: str, folder: pathlib.Path | None = None, block: int | None = None):
+        """`block`: numbers that share a scale, to keep vectors in 8 bits a number; None keeps float32."""
+        self._encoder, self._block = (encoder if block is None else f"{encoder}/blocks{block}"), block
         self._path = (folder or default_cache_folder()) / _FILE
         self._usable = True
 
@@ -66,15 +69,36 @@ class VectorCache:
                     f"select text, vector from vectors where encoder = ? and text in ({','.join('?' * len(part))})",
                     [self._encoder, *part],
                 )
-                found |= {keys[key]: np.frombuffer(vector, "<f4") for key, vector in rows}
+                found |= {keys[key]: self._read(vector) for key, vector in rows}
         return found
 
     def put(self, vectors: Mapping[str, Float[np.ndarray, "d"]]) -> None:
         """Keep vectors, by text."""
-        rows = [(self._encoder, _key(text), np.asarray(v, "<f4").tobytes()) for text, v in vectors.items()]
+        rows = [(self._encoder, _key(text), self._written(v)) for text, v in vectors.items()]
         with self._connection() as connection:
             if connection is not None:
                 connection.executemany("insert or replace into vectors values (?, ?, ?)", rows)
+
+    def rounded(self, vector: Float[np.ndarray, "d"]) -> Float[np.ndarray, "d"]:
+        """A vector as it will be read, so that it is the same in the process that computed it."""
+        return self._read(self._written(vector))
+
+    def _written(self, vector: Float[np.ndarray, "d"]) -> bytes:
+        """float32, or the length, codes and scales of its blocks."""
+        if self._block is None:
+            return np.asarray(vector, "<f4").tobytes()
+        encoded = encode_vectors(vector[None], self._block)
+        codes, scale = np.asarray(encoded.codes), np.asarray(encoded.scale, "<f4")
+        return np.uint32(vector.size).astype("<u4").tobytes() + codes.tobytes() + scale.tobytes()
+
+    def _read(self, blob: bytes) -> Float[np.ndarray, "d"]:
+        if self._block is None:
+            return np.frombuffer(blob, "<f4")
+        (size,) = np.frombuffer(blob[:4], "<u4").tolist()
+        blocks = -(-size // self._block)
+        codes = np.frombuffer(blob[4 : 4 + blocks * self._block], np.int8).reshape(blocks, self._block)
+        scale = np.frombuffer(blob[4 + blocks * self._block :], "<f4")
+        return saved_vectors({"codes": codes, "scale": scale}, 1, size)[0][0]
 
     @contextlib.contextmanager
     def _connection(self):

@@ -20,6 +20,7 @@ from orchestai_jax.language_model.serving_model import check_parameters
 from orchestai_jax.language_model.tokenizers import TextTokenizer
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.nn.straight_through import Strength
+from orchestai_jax.optimization import OptimizationOrchestrator
 from orchestai_jax.quantization import quantization_strength
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.layer_monitor import LayerMonitor
@@ -27,6 +28,7 @@ from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
 from orchestai_jax.training.loop_types import LoopResult, Resume
 from orchestai_jax.training.monitoring import Monitor, make_monitor
+from orchestai_jax.training.optimization_hook import OptimizationHook
 from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.pretraining_optimizer import pretraining_learning_rate, pretraining_optimizer
 from orchestai_jax.training.processes import is_lead
@@ -84,6 +86,12 @@ def train_language_model(
         f"{count / 1e6:.2f} M parameters, {training_tokens.size} training tokens, vocabulary {model.vocab_size}"
     )
     optimizer = pretraining_optimizer(training)
+    statistics = layer_statistics(parameters, config.monitoring)
+    make_step = functools.partial(make_train_step, model, training, observe=statistics.measure)
+    hook = None
+    if config.optimization is not None and config.optimization.enabled:
+        hook = OptimizationHook(OptimizationOrchestrator(config.optimization), optimizer, make_step, workdir)
+        optimizer, hooks = hook.optimizer, (*hooks, hook)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params={"trainable": parameters},
@@ -96,13 +104,12 @@ def train_language_model(
     if placement.mesh is not None:
         uncut = placement.uncut(parameters)
         monitor.note(f"mesh: {placement.description}" + (f"; not cut: {', '.join(uncut)}" if uncut else ""))
-    statistics = layer_statistics(parameters, config.monitoring)
     keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
-    step = make_train_step(model, training, optimizer, observe=statistics.measure, keep=keep)
+    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=keep)
     with locked_workdir(workdir), open_store(workdir, training) as store:
         return run_loop(
             state=state,
-            train_step=placement.fed(step, training.batch_size),
+            train_step=placement.fed(train_step, training.batch_size),
             batches=batches,
             evaluate=make_evaluation(model, validation, placement.gather),
             store=store,

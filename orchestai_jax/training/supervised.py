@@ -6,6 +6,7 @@ import contextlib
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,10 @@ from flax import nnx
 from orchestai_jax.config import Phase1Config, Preference, RunConfig
 from orchestai_jax.data import PlanningSample, Tokenizer, epoch_batches
 from orchestai_jax.nn.compilation import enable_compilation_cache
+from orchestai_jax.optimization import OptimizationOrchestrator
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
 from orchestai_jax.planner.description_vectors import catalog_vectors
+from orchestai_jax.planner.encoded_vectors import decode_vectors, encode_vectors
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import (
     ModelSpec,
@@ -36,8 +39,9 @@ from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.layer_monitor import LayerMonitor
 from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
-from orchestai_jax.training.loop_types import LoopResult, Resume
+from orchestai_jax.training.loop_types import LoopResult, Resume, TrainStep
 from orchestai_jax.training.monitoring import Monitor, make_monitor
+from orchestai_jax.training.optimization_hook import OptimizationHook
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
 from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
@@ -99,6 +103,14 @@ def _train(
     statistics = PlanStatistics.of(samples.train, samples.occurring)
     told = functools.partial(monitor.progress, "encoding descriptions")
     vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
+    orchestrator = None
+    if config.optimization is not None and config.optimization.enabled:
+        orchestrator = OptimizationOrchestrator(config.optimization, loss="decision_loss")
+    kept_vectors: Any = jnp.asarray(vectors)
+    block = orchestrator.embedding_block if orchestrator is not None else None
+    if block is not None:
+        kept_vectors = encode_vectors(vectors, block)
+        vectors = decode_vectors(kept_vectors)  # trained on as they will be read
     catalog = build_catalog_arrays(samples.catalog, vectors, statistics)
     occurring = catalog
     if samples.occurring is not samples.catalog:
@@ -115,9 +127,23 @@ def _train(
     )
     optimizer = build_optimizer(phase, phase.num_epochs * batches.steps_per_epoch, _group)
     parts = partition(parameters, spec)
+    monitoring = config.monitoring
+    layers = LayerStatistics.of(
+        parts["trainable"], monitoring.layer_norms_every_steps, monitoring.histograms_every_steps
+    )
+
+    def make_step(
+        optimizer: optax.GradientTransformation, accept: Accept | None = None, keep: Keep | None = None
+    ) -> TrainStep:
+        return make_train_step(graphdef, occurring, optimizer, phase, accept, layers.measure, keep)
+
+    hook = None
+    if orchestrator is not None:
+        hook = OptimizationHook(orchestrator, optimizer, make_step, workdir)
+        optimizer, hooks = hook.optimizer, (*hooks, hook)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
-        params={**parts, "catalog": {"vectors": jnp.asarray(vectors)}},
+        params={**parts, "catalog": {"vectors": kept_vectors}},
         opt_state=jax.jit(optimizer.init)(parts["trainable"]),
         key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
         ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
@@ -126,16 +152,12 @@ def _train(
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:
         monitor.note(f"mesh: {placement.description}")
-    monitoring = config.monitoring
-    layers = LayerStatistics.of(
-        parts["trainable"], monitoring.layer_norms_every_steps, monitoring.histograms_every_steps
-    )
     keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
-    step = make_train_step(graphdef, occurring, optimizer, phase, observe=layers.measure, keep=keep)
+    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=keep)
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
-            train_step=placement.fed(step, phase.batch_size),
+            train_step=placement.fed(train_step, phase.batch_size),
             batches=batches,
             evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
             store=store,

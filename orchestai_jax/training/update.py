@@ -32,7 +32,8 @@ def apply_gradients(
     accept: Accept | None = None,
     observe: Observe | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The next state, and the measurements with `gradient_norm` (global, before clipping) among them.
+    """The next state, and the measurements with `gradient_norm` (global, before clipping) among them, and
+    `compression_error` where moments are kept encoded.
 
     An update is refused where `accept` says so, or where `optax.apply_if_finite` in the optimizer did: parameters,
     optimizer state and average then stay as they were, to the bit; the step and the random key go on; `skipped` is
@@ -51,6 +52,9 @@ def apply_gradients(
     trainable = state.params["trainable"]
     updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
     measured = {**measurements, "gradient_norm": optax.tree.norm(gradients)}
+    error = optax.tree.get(opt_state, "compression_error")  # None without encoded moments
+    if error is not None:
+        measured["compression_error"] = error
     stepped = optax.apply_updates(trainable, updates)
     ema = state.ema
     if ema is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestai_jax.config import Preference
+from orchestai_jax.config import InferenceScalingConfig, Preference
 from orchestai_jax.planner.attribution import Explanation
 from orchestai_jax.quickstart import load_embedded_catalog
 from orchestai_jax.workflow import Reference, Task, Value, Workflow
@@ -51,6 +51,7 @@ class PaperPlanner:
     asked: tuple[Any, ...] = ()
     plan_tasks = tasks()
     preference = Preference()
+    serving: InferenceScalingConfig | None = None
 
     def __init__(self) -> None:
         self.catalog = load_embedded_catalog()
@@ -64,6 +65,11 @@ class PaperPlanner:
     def plan(self, text: str, catalog: Any = None, preference: Any = None) -> Workflow:
         type(self).asked = (text, catalog, preference)
         return Workflow(instruction=text, tasks=self.plan_tasks, confidence=0.5, notes=("guessed the [bold] width",))
+
+    def candidates(self, text: str, n: int, catalog: Any = None, preference: Any = None) -> list[Workflow]:
+        """The plan, and one whose first task lacks nothing."""
+        first = self.plan(text, catalog, preference)
+        return [first, first.model_copy(update={"tasks": tasks()[:1]})][:n]
 
     def explain(self, text: str, catalog: Any = None, preference: Any = None) -> Explanation:
         """`notes.txt` speaks for t1 and its file, the first word against it."""

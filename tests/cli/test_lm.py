@@ -49,6 +49,21 @@ def test_generation_streams_what_json_holds_whole(model):
     assert stopped["finish_reason"] == "stop"
 
 
+def test_the_continuation_that_a_verifier_rewards_is_taken(model):
+    given = ("lm", "generate", model, "--prompt", "hello", "--max-new-tokens", "6")
+    texts = [cli(*given, "--seed", seed).output.strip() for seed in range(4, 8)]
+    wanted = next(i for i, text in enumerate(texts) if i and text != texts[0])
+    options = ("--seed", "4", "--candidates", "4", "--verify-answer", texts[wanted])
+    found = json.loads(cli(*given, *options, "--json").output)
+    assert found["text"] == texts[wanted]
+    assert found["selection"]["candidate"] == wanted
+    assert found["selection"]["margin"] == 1
+    shown = cli(*given, *options)
+    assert shown.stdout.strip() == texts[wanted]
+    assert f"candidate {wanted + 1} of 4: reward 1.00, the first one's is lower by 1.00" in shown.stderr
+    assert cli(*given, "--seed", "4", "--verify-pattern", "[0-9]").stdout.strip() == texts[0]  # no reward anywhere
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -57,6 +72,11 @@ def test_generation_streams_what_json_holds_whole(model):
         (["--prompt", "a" * 41], "the prompt has 41 tokens, the model has 40 positions"),
         (["--prompt", "a", "--temperature", "-1"], "temperature must be 0 or more"),
         (["--prompt", "a", "--top-k", "0"], "top_k must be at least 1"),
+        (["--prompt", "a", "--candidates", "2"], "go with one of the --verify options"),
+        (["--prompt", "a", "--verify-json", "--verify-answer", "b"], "exclude one another"),
+        (["--prompt", "a", "--verify-pattern", "("], "not a regular expression"),
+        (["--prompt", "a", "--verify-json", "--temperature", "0"], "want a temperature above 0"),
+        (["--prompt", "a", "--sparsity-threshold", "2"], "--sparsity-threshold"),
     ],
 )
 def test_wrong_use_is_told_in_a_line(model, arguments, message):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestai_jax.config import Preference
+from orchestai_jax.config import InferenceScalingConfig, Preference
 from orchestai_jax.workflow import Workflow, load_workflow
 
 PLANNER = ("--planner", "planner")
@@ -148,3 +148,18 @@ def test_explain_shows_the_words_that_spoke_for_each_part(command, tmp_path):
     assert plan["workflow"]["tasks"][0]["id"] == "t1"
     said = command.error("plan", "x", *PLANNER, "--explain", "--hybrid-threshold", "0.5")
     assert "leave --llm" in said
+
+
+def test_a_candidate_that_can_be_run_is_taken_where_the_first_choice_cannot(command, other_tasks):
+    command.planner.plan_tasks = other_tasks(t1={"arguments": {}}, t3={"arguments": {}})
+    given = ("plan", "shorten notes.txt", *PLANNER, "--json")
+    assert len(command.json(*given)["tasks"]) == 3
+    taken = command.json(*given, "--candidates", "2", "--path-threshold", "0.5")
+    assert [task["id"] for task in taken["tasks"]] == ["t1"]
+    assert taken["notes"][-1] == "candidate 2 of 2: reward 1.00, the first one's is lower by 0.67"
+    assert len(command.json(*given, "--candidates", "2")["tasks"]) == 3  # .67 is under the default threshold
+    assert len(command.json(*given, "--candidates", "1", "--path-threshold", "0")["tasks"]) == 3
+    command.planner.serving = InferenceScalingConfig(path_selection_threshold=0.6)  # as its run says
+    assert len(command.json(*given)["tasks"]) == 1
+    assert len(command.json(*given, "--path-threshold", "0.9")["tasks"]) == 3
+    assert "without --llm and --explain" in command.error("plan", "x", *PLANNER, "--candidates", "2", "--explain")

@@ -42,9 +42,12 @@ def tune(
     folder: pathlib.Path | None = None,
     policy: SearchPolicy | None = None,
     progress: Callable[[str, records.Entry], None] | None = None,
+    keep: Callable[[Any], bool] | None = None,
 ) -> dict[str, records.Entry]:
     """Measure an op at the shapes meant for this platform and write its record, keeping the entries of other keys that
     still hold. Returns the new entries by the shapes' names.
+
+    `keep` says of a configuration whether it is tried; an implementation of which none would be keeps its first guess.
     """
     folder = folder or current_settings().records or records.PACKAGED
     device = records.device_name()
@@ -56,6 +59,14 @@ def tune(
         if platform() not in shape.platforms:
             continue
         trials = op.trials(*shape.args, **shape.kwargs)
+        if keep is not None:
+            first = {implementation.name: config for implementation, config in reversed(trials)}
+            kept_names = {i.name for i, config in trials if config is not None and keep(config)}
+            trials = [
+                (i, config)
+                for i, config in trials
+                if config is None or keep(config) or (i.name not in kept_names and config == first[i.name])
+            ]
         entry = measure(op, trials, shape.args, shape.kwargs, gradient=shape.gradient, policy=policy)
         entries[name] = entry
         kept[entry.key] = entry
