@@ -61,7 +61,7 @@ def plot(
         pathlib.Path | None, typer.Option("--out", metavar="FILE", help="PNG to write (default: DIR/curves.png).")
     ] = None,
 ) -> None:
-    """Draw losses, validation metrics and the learning rate over the steps as PNG.
+    """Draw losses, validation metrics, gradient norms and the learning rate over the steps as PNG.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""A run's curves as a picture: losses, validation metrics and the learning rate over the steps."""
+"""A run's curves as a picture: losses, validation metrics, gradient norms and the learning rate over the steps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.metrics_log import METRICS_FILE, read_metrics
+from orchestai_jax.training.update import SKIPPED
+
+GRADIENT_NORM = "gradient_norm"
+_MOST_NAMES = 36  # of a legend; a planner has more layers than a picture has room for their names
 
 
 def series_of(lines: list[dict[str, Any]], split: str) -> dict[str, tuple[list[int], list[float]]]:
@@ -24,8 +28,6 @@ def series_of(lines: list[dict[str, Any]], split: str) -> dict[str, tuple[list[i
 def plot_curves(workdir: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
     """Draw the metrics of a run as PNG (`curves.png` in the work folder, or `out`). Returns its path.
 
-    Losses of training and validation share a panel, so that a validation loss that turns up is seen at once.
-
     Raises TrainingError where there are no metrics, and where matplotlib is not installed.
     """
     path = pathlib.Path(workdir) / METRICS_FILE
@@ -39,31 +41,55 @@ def plot_curves(workdir: str | pathlib.Path, out: str | pathlib.Path | None = No
         raise TrainingError(
             f"{path}: holds no metrics yet; the first come after training.phase1_supervised.log_every_steps"
         )
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise TrainingError("drawing curves needs matplotlib; install orchestai-jax[tools]") from None
-    train, validation = series_of(lines, "train"), series_of(lines, "validation")
-    figure = Figure(figsize=(15, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    losses, metrics, rate = figure.subplots(1, 3)
-    for name, (steps, values) in train.items():
-        losses.plot(steps, values, label=f"train {name}", linewidth=2 if name == "loss" else 1)
-    for name, (steps, values) in validation.items():
-        panel = losses if "loss" in name else metrics
-        panel.plot(steps, values, marker="o", label=f"validation {name}" if panel is losses else name)
-    rates = [(line["step"], line["learning_rate"]) for line in lines if line["split"] == "train"]
-    rate.plot([step for step, _ in rates], [value for _, value in rates])
-    for panel, title in ((losses, "losses"), (metrics, "validation"), (rate, "learning rate")):
-        panel.set_title(title)
-        panel.set_xlabel("step")
-        panel.grid(alpha=0.3)
-        if panel.get_legend_handles_labels()[1]:
-            panel.legend(fontsize="small")
+    figure = draw(lines)
     target = pathlib.Path(out) if out is not None else pathlib.Path(workdir) / "curves.png"
     try:
         figure.savefig(target, dpi=120, format="png")
     except OSError as error:
         raise TrainingError(f"{target}: cannot be written ({error.strerror})") from None
     return target
+
+
+def draw(lines: list[dict[str, Any]]) -> Any:
+    """The figure of a run's lines: four panels over the steps.
+
+    Losses of training and validation share a panel, so that a validation loss that turns up is seen at once. The
+    second holds the validation metrics that are shares (from 0 to 1), the third the gradient's norm, whole and by
+    layer, with a line where an event was, the fourth the learning rate. Raises TrainingError without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TrainingError("drawing curves needs matplotlib; install orchestai-jax[tools]") from None
+    train, validation, layers = (series_of(lines, split) for split in ("train", "validation", "layers"))
+    figure = Figure(figsize=(15, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, shares, gradients, rate = figure.subplots(2, 2).ravel()
+    for name, (steps, values) in train.items():
+        if name != GRADIENT_NORM and name != SKIPPED:
+            losses.plot(steps, values, label=f"train {name}", linewidth=2 if name == "loss" else 1)
+    for name, (steps, values) in validation.items():
+        if "loss" in name:
+            losses.plot(steps, values, marker="o", label=f"validation {name}")
+        elif all(0 <= value <= 1 for value in values):
+            shares.plot(steps, values, marker="o", label=name)
+    for name, (steps, values) in layers.items():
+        if name.startswith(f"{GRADIENT_NORM}/"):
+            gradients.plot(steps, values, label=name.removeprefix(f"{GRADIENT_NORM}/"), linewidth=1)
+    if GRADIENT_NORM in train:
+        gradients.plot(*train[GRADIENT_NORM], label="all", color="black", linewidth=2)
+        gradients.set_yscale("log")
+    for step in sorted({line["step"] for line in lines if line["split"] == "event"}):
+        gradients.axvline(step, color="tab:red", linestyle=":")
+    rates = [(line["step"], line["learning_rate"]) for line in lines if line["split"] == "train"]
+    rate.plot([step for step, _ in rates], [value for _, value in rates])
+    titles = {"losses": losses, "validation": shares, "gradient norm": gradients, "learning rate": rate}
+    for title, panel in titles.items():
+        panel.set_title(title)
+        panel.set_xlabel("step")
+        panel.grid(alpha=0.3)
+        count = len(panel.get_legend_handles_labels()[1])
+        if 0 < count <= _MOST_NAMES:
+            panel.legend(fontsize="small", ncols=1 + count // 12)
+    return figure
