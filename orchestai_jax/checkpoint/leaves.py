@@ -99,12 +99,12 @@ def described_leaves(tree: Any) -> list[tuple[Leaf, Any]]:
     return described
 
 
-def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
+def storable(tree: Any, *, copied: bool = False) -> tuple[list[Leaf], dict[str, Any]]:
     """The descriptions, and the arrays as nested dicts of text keys, that training may go on without changing.
 
-    Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays on
-    the CPU are handed over as NumPy arrays, which orbax copies before it returns; JAX arrays there would share their
-    buffers with it until everything is written. Those of several processes are copied; each process writes its parts.
+    Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays that
+    this process holds whole are handed over as NumPy arrays, `copied` where they are written after this returns: JAX
+    arrays on a CPU share their buffers. Those of several processes are copied too; each process writes its parts.
     """
     leaves: list[Leaf] = []
     nested: dict[str, Any] = {}
@@ -113,10 +113,10 @@ def storable(tree: Any) -> tuple[list[Leaf], dict[str, Any]]:
         if 0 in leaf.shape:
             continue
         words = jax.random.key_data(array) if is_random_key(array) else array
-        if not isinstance(words, jax.Array):
-            words = np.asarray(words)
-        elif all(d.platform == "cpu" for d in words.devices()):
-            words = np.asarray(words) if words.is_fully_addressable else jnp.copy(words)
+        if isinstance(words, jax.Array) and not words.is_fully_addressable:
+            words = jnp.copy(words)
+        else:
+            words = np.array(words) if copied else np.asarray(words)
         put(nested, leaf, words)
     return leaves, nested
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import math
@@ -37,6 +38,10 @@ DAMAGED = "damaged"
 class CheckpointStore:
     """The checkpoints of one run, in one folder, written by one process, or by several that train together.
 
+    `save` copies the state and returns; a thread of the store's writes it (orbax's own way to be asynchronous starts a
+    dozen threads a save first, which the training waits for). Several processes save orbax's way, which has barriers
+    that do not meet the training's.
+
     A checkpoint becomes visible only when it is whole: it is written under a temporary name, sealed with a manifest of
     checksums, then renamed. A failed save is raised by the next `save`, `wait` or `close`, as CheckpointError.
     """
@@ -65,6 +70,9 @@ class CheckpointStore:
             raise CheckpointError(f"{self.folder}: cannot be made ({error.strerror})") from None
         self._clear_remains()
         self._keep, self._asynchronous = NewestAndBest(keep_last, keep_best, keep_every), asynchronous
+        self._in_thread = asynchronous and jax.process_count() == 1
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: concurrent.futures.Future[None] | None = None
         self._opened: ocp.CheckpointManager | None = None
 
     @property
@@ -89,7 +97,7 @@ class CheckpointStore:
                 preservation_policy=self._keep,
                 best_fn=lambda selection: selection["value"],
                 todelete_subdir=_DISCARDED,
-                enable_async_checkpointing=self._asynchronous,
+                enable_async_checkpointing=self._asynchronous and not self._in_thread,
                 # Folders are made before `save` returns: a full or read-only disk is noticed there.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                 temporary_path_class=SealedPath,
@@ -127,7 +135,7 @@ class CheckpointStore:
         self.wait()
         if step in self.steps():
             raise CheckpointError(f"{self.folder / str(step)}: step {step} is saved already")
-        leaves, nested = storable(state)
+        leaves, nested = storable(state, copied=self._in_thread)
         if not nested:  # orbax would wait for ever
             raise CheckpointError("the state holds no arrays; there is nothing to save")
         check_names(assets)
@@ -144,20 +152,25 @@ class CheckpointStore:
             "metrics": dict(metrics),
             "selection": selection,
         }
+        arguments = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(nested),
+            record=SaveTextFiles({f"{name}.json": _json(name, item) for name, item in record.items()}),
+            assets=SaveTextFiles(dict(assets)),
+        )
+        if self._in_thread:
+            self._pending = self._thread.submit(self._write, step, arguments, selection)
+        else:
+            self._write(step, arguments, selection)
+
+    def _write(self, step: int, arguments: Any, selection: Mapping[str, Any]) -> None:
         with _failures(f"{self.folder / str(step)}: cannot be saved"):
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(nested),
-                    record=SaveTextFiles({f"{name}.json": _json(name, item) for name, item in record.items()}),
-                    assets=SaveTextFiles(dict(assets)),
-                ),
-                metrics=selection,
-                force=True,
-            )
+            self._manager.save(step, args=arguments, metrics=dict(selection), force=True)
 
     def wait(self) -> None:
         """Block until the save under way is done. Raises CheckpointError where it failed."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
         if self._opened is None:
             return
         with _failures(f"{self.folder}: a checkpoint could not be saved"):
@@ -241,6 +254,7 @@ class CheckpointStore:
         try:
             self.wait()
         finally:
+            self._thread.shutdown()
             if self._opened is not None:
                 self._opened.close()
 

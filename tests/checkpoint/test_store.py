@@ -194,8 +194,9 @@ def test_damage_where_orbax_looks_first_is_named(tmp_path):
     broken.write_bytes(b"\xff" + broken.read_bytes()[1:])
     with CheckpointStore(tmp_path / "c", best_metric="score") as store:
         assert store.newest()[0].step == 2  # the newest one is whole
+        save(store, 3, {"params": {"x": jnp.zeros(2)}}, 0.2)
         with pytest.raises(CheckpointError, match=r"1/metrics/metrics: its checksum differs"):
-            save(store, 3, {"params": {"x": jnp.zeros(2)}}, 0.2)
+            store.wait()
         reader, faults = store.newest(good=True)
         assert reader.step == 2
         assert "1/metrics/metrics" in str(faults[0])
