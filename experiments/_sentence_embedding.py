@@ -14,8 +14,9 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from orchestai_jax.data import bucket_length
-from orchestai_jax.planner.pretrained import import_bert, load_pretrained
-from orchestai_jax.planner.text_encoder import TextEncoder, mean_pool
+from orchestai_jax.planner.model import make_encoder
+from orchestai_jax.planner.pretrained import import_weights, load_pretrained
+from orchestai_jax.planner.text_encoder import mean_pool
 
 _BATCH = 32
 
@@ -42,8 +43,8 @@ def embed_texts(
             return np.load(kept, allow_pickle=False)
 
     pretrained = load_pretrained(encoder)
-    model = TextEncoder(pretrained.config, rngs=nnx.Rngs(0))
-    import_bert(model, pretrained.tensors)
+    model = make_encoder(pretrained.config, rngs=nnx.Rngs(0))
+    import_weights(model, pretrained.tensors)
     graph, state = nnx.split(model)
 
     @jax.jit

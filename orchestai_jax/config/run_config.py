@@ -35,7 +35,7 @@ class EncoderConfig(Section):
     """The text encoder: imported weights, or one trained from scratch."""
 
     weights: str = Field(default="minilm", min_length=1)
-    """Name or path of BERT-family weights, or "none" for an encoder trained from scratch."""
+    """Name or path of BERT-family or T5 weights, or "none" for an encoder trained from scratch."""
     trainable_layers: int | None = Field(default=3, ge=0)
     """How many of the last layers are trained (null = all, 0 = the encoder is frozen)."""
     max_tokens: int = Field(default=128, ge=8, le=512)

@@ -19,19 +19,32 @@ from orchestai_jax.planner.evidence_reader import SegmentArrays
 from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
 from orchestai_jax.planner.label_head import Attended, LabelHead
 from orchestai_jax.planner.scaled_cosine import unit
+from orchestai_jax.planner.t5_encoder import T5Encoder, T5EncoderConfig
 from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
-from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig, encoder_block, mean_pool
+from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig, mean_pool
 from orchestai_jax.planner.worker_selector import WorkerSelector
 
 Parameters = dict[str, Array]
 """Parameters by dotted path."""
 
 
+Encoder = TextEncoder | T5Encoder
+"""An encoder of instructions: `embedding`, `layers`, and `run`, which applies layers."""
+
+ENCODERS: dict[type, Any] = {TextEncoderConfig: TextEncoder, T5EncoderConfig: T5Encoder}
+"""The encoder of each kind of sizes."""
+
+
+def make_encoder(config: TextEncoderConfig | T5EncoderConfig, *, rngs: nnx.Rngs) -> Encoder:
+    """A freshly initialised encoder."""
+    return ENCODERS[type(config)](config, rngs=rngs)
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """All that is needed to build the network: sizes, and how many task types and workers training knew."""
 
-    encoder: TextEncoderConfig
+    encoder: TextEncoderConfig | T5EncoderConfig
     planner: PlannerConfig
     num_known_task_types: int
     num_known_workers: int
@@ -61,29 +74,26 @@ class DescriptionEncoder(nnx.Module):
     def __init__(self, spec: ModelSpec, *, rngs: nnx.Rngs):
         config = dataclasses.replace(spec.encoder, dropout=0.0)
         self.shared_layers = spec.first_trained_layer
-        self.encoder = TextEncoder(config, rngs=rngs) if spec.pretrained and spec.embedding_is_trained else None
+        self.encoder = make_encoder(config, rngs=rngs) if spec.pretrained and spec.embedding_is_trained else None
         self.words = None if spec.pretrained else nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
         own = range(self.shared_layers, config.num_layers) if spec.pretrained and self.encoder is None else ()
-        self.layers = nnx.List([encoder_block(config, rngs=rngs) for _ in own])
+        self.layers = nnx.List([ENCODERS[type(config)].block(config, i, rngs=rngs) for i in own])
 
     def __call__(
-        self, shared: TextEncoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
+        self, shared: Encoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
     ) -> Float[Array, "batch hidden"]:
         """Unit vectors of texts."""
         return unit(mean_pool(self.tokens(shared, token_ids, mask), mask))
 
     def tokens(
-        self, shared: TextEncoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
+        self, shared: Encoder, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]
     ) -> Float[Array, "batch n hidden"]:
         """The tokens' vectors, of which a text's is the mean."""
         if self.words is not None:
             return self.words(token_ids)
         if self.encoder is not None:
             return self.encoder(token_ids, mask)
-        hidden = shared.apply_layers(shared.embedding(token_ids), mask, 0, self.shared_layers)
-        for layer in self.layers:
-            hidden = layer(hidden, mask)
-        return hidden
+        return shared.run([*shared.layers[: self.shared_layers], *self.layers], shared.embedding(token_ids), mask)
 
 
 @struct.dataclass
@@ -108,7 +118,7 @@ class PlannerModel(nnx.Module):
         hidden = spec.encoder.hidden_size
         config = spec.planner
         self.spec = spec
-        self.encoder = TextEncoder(dataclasses.replace(spec.encoder, dropout=config.decomposer.dropout), rngs=rngs)
+        self.encoder = make_encoder(dataclasses.replace(spec.encoder, dropout=config.decomposer.dropout), rngs=rngs)
         self.describer = DescriptionEncoder(spec, rngs=rngs)
         self.task_types = DescribedEmbedding(hidden, hidden, spec.num_known_task_types, rngs=rngs)
         self.label_head = LabelHead(
@@ -138,14 +148,14 @@ class PlannerModel(nnx.Module):
 
     def lower(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch n hidden"]:
         """Token embedding and frozen layers: what can be computed once and kept."""
-        return self.encoder.apply_layers(self.encoder.embedding(token_ids), mask, 0, self.spec.first_trained_layer)
+        frozen = self.encoder.layers[: self.spec.first_trained_layer]
+        return self.encoder.run(frozen, self.encoder.embedding(token_ids), mask)
 
     def upper(
         self, lower: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch n hidden"]:
         """The trained layers of the encoder."""
-        first, last = self.spec.first_trained_layer, self.spec.encoder.num_layers
-        return self.encoder.apply_layers(lower, mask, first, last, rngs=rngs)
+        return self.encoder.run(self.encoder.layers[self.spec.first_trained_layer :], lower, mask, rngs=rngs)
 
     def describe(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch hidden"]:
         """Unit vectors of descriptions, by the frozen encoder."""

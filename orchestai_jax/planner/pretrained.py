@@ -1,4 +1,4 @@
-"""Finds pretrained BERT weights on this machine (or the hub) and loads them into a TextEncoder."""
+"""Finds pretrained BERT or T5 weights on this machine (or the hub) and loads them into an encoder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 import logging
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from flax import nnx
 
 from orchestai_jax.data import Tokenizer, load_tokenizer
+from orchestai_jax.planner.published_tensors import EncoderFormatError, PublishedTensors
+from orchestai_jax.planner.t5_encoder import T5Encoder, T5EncoderConfig, import_t5
 from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig
 
 logger = logging.getLogger(__name__)
@@ -35,15 +36,11 @@ class EncoderNotFoundError(FileNotFoundError):
     """No folder with the encoder's three files was found; the message says where it was looked for."""
 
 
-class EncoderFormatError(ValueError):
-    """The files were found but are not a BERT encoder that can be loaded."""
-
-
 @dataclasses.dataclass(frozen=True)
 class PretrainedEncoder:
-    """Weights and tokenizer of a BERT encoder and where they came from."""
+    """Weights and tokenizer of a BERT or T5 encoder and where they came from."""
 
-    config: TextEncoderConfig
+    config: TextEncoderConfig | T5EncoderConfig
     tensors: Mapping[str, np.ndarray]
     tokenizer: Tokenizer
     source: str
@@ -105,21 +102,14 @@ def load_pretrained(name: str, *, allow_download: bool = True) -> PretrainedEnco
     folder, source = find_pretrained(name, allow_download=allow_download)
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = TextEncoderConfig(
-            vocab_size=raw["vocab_size"],
-            hidden_size=raw["hidden_size"],
-            num_layers=raw["num_hidden_layers"],
-            num_heads=raw["num_attention_heads"],
-            intermediate_size=raw["intermediate_size"],
-            max_positions=raw["max_position_embeddings"],
-            layer_norm_epsilon=raw.get("layer_norm_eps", 1e-12),
-        )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise EncoderFormatError(f"{folder / 'config.json'}: not a BERT configuration ({error!r})") from error
-    if raw.get("model_type") != "bert" or raw.get("hidden_act", "gelu") != "gelu":
+        config = _sizes(raw)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise EncoderFormatError(f"{folder / 'config.json'}: not an encoder's configuration ({error!r})") from error
+    if config is None:
         raise EncoderFormatError(
-            f"{folder / 'config.json'}: model_type {raw.get('model_type')!r} with activation {raw.get('hidden_act')!r};"
-            " allowed: bert with gelu"
+            f"{folder / 'config.json'}: model_type {raw.get('model_type')!r} with activation"
+            f" {raw.get('hidden_act', raw.get('feed_forward_proj'))!r}; allowed: bert with gelu, t5 with relu or"
+            " gated-gelu"
         )
     try:
         tensors = safetensors.numpy.load_file(folder / "model.safetensors")
@@ -128,51 +118,64 @@ def load_pretrained(name: str, *, allow_download: bool = True) -> PretrainedEnco
     return PretrainedEncoder(config, tensors, load_tokenizer(folder / "tokenizer.json"), source)
 
 
+def _sizes(raw: Mapping[str, Any]) -> TextEncoderConfig | T5EncoderConfig | None:
+    """The sizes that a published configuration gives; None for a model of another kind. Raises KeyError."""
+    if raw.get("model_type") == "bert" and raw.get("hidden_act", "gelu") == "gelu":
+        return TextEncoderConfig(
+            vocab_size=raw["vocab_size"],
+            hidden_size=raw["hidden_size"],
+            num_layers=raw["num_hidden_layers"],
+            num_heads=raw["num_attention_heads"],
+            intermediate_size=raw["intermediate_size"],
+            max_positions=raw["max_position_embeddings"],
+            layer_norm_epsilon=raw.get("layer_norm_eps", 1e-12),
+        )
+    if raw.get("model_type") == "t5" and raw.get("feed_forward_proj", "relu") in ("relu", "gated-gelu"):
+        return T5EncoderConfig(
+            vocab_size=raw["vocab_size"],
+            hidden_size=raw["d_model"],
+            num_layers=raw["num_layers"],
+            num_heads=raw["num_heads"],
+            head_size=raw["d_kv"],
+            intermediate_size=raw["d_ff"],
+            gated=raw.get("feed_forward_proj", "relu") == "gated-gelu",
+            num_buckets=raw["relative_attention_num_buckets"],
+            max_distance=raw.get("relative_attention_max_distance", 128),
+            layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-6),
+        )
+    return None
+
+
+def import_weights(encoder: TextEncoder | T5Encoder, tensors: Mapping[str, np.ndarray]) -> None:
+    """Set an encoder's parameters from published tensors, in place.
+
+    Raises EncoderFormatError for a missing tensor, a wrong shape, or a tensor that no parameter takes.
+    """
+    if isinstance(encoder, T5Encoder):
+        import_t5(encoder, PublishedTensors(tensors))
+    else:
+        import_bert(encoder, tensors)
+
+
 def import_bert(encoder: TextEncoder, tensors: Mapping[str, np.ndarray]) -> None:
     """Set an encoder's parameters from BERT tensors, in place.
 
     Raises EncoderFormatError for a missing tensor, a wrong shape, or a tensor that no parameter takes.
     """
-    prefix = "bert." if any(k.startswith("bert.") for k in tensors) else ""
-    left = {k.removeprefix(prefix) for k in tensors if k.startswith(prefix)}
-
-    def take(name: str, variable: nnx.Variable, transpose: bool = False) -> None:
-        tensor = tensors.get(prefix + name)
-        if tensor is None:
-            raise EncoderFormatError(f"tensor {prefix + name} is missing")
-        array = np.asarray(tensor, np.float32).T if transpose else np.asarray(tensor, np.float32)
-        if array.shape != variable[...].shape:
-            raise EncoderFormatError(f"tensor {name} has shape {array.shape}, the encoder wants {variable[...].shape}")
-        variable[...] = jnp.asarray(array)
-        left.discard(name)
-
-    def linear(name: str, module: nnx.Linear) -> None:
-        take(f"{name}.weight", module.kernel, transpose=True)
-        if module.bias is not None:
-            take(f"{name}.bias", module.bias)
-
-    def norm(name: str, module: nnx.LayerNorm) -> None:
-        for suffix, variable in (("weight", module.scale), ("bias", module.bias)):
-            if variable is not None:
-                take(f"{name}.{suffix}", variable)
-
+    found = PublishedTensors(tensors, prefix="bert.")
     embedding = encoder.embedding
-    take("embeddings.word_embeddings.weight", embedding.word.embedding)
-    take("embeddings.position_embeddings.weight", embedding.position.embedding)
-    take("embeddings.token_type_embeddings.weight", embedding.segment.embedding)
-    norm("embeddings.LayerNorm", embedding.norm)
+    found.take("embeddings.word_embeddings.weight", embedding.word.embedding)
+    found.take("embeddings.position_embeddings.weight", embedding.position.embedding)
+    found.take("embeddings.token_type_embeddings.weight", embedding.segment.embedding)
+    found.norm("embeddings.LayerNorm", embedding.norm)
     for i, layer in enumerate(encoder.layers):
         name = f"encoder.layer.{i}"
-        linear(f"{name}.attention.self.query", layer.attention.query)
-        linear(f"{name}.attention.self.key", layer.attention.key)
-        linear(f"{name}.attention.self.value", layer.attention.value)
-        linear(f"{name}.attention.output.dense", layer.attention.out)
-        norm(f"{name}.attention.output.LayerNorm", layer.attention_norm)
-        linear(f"{name}.intermediate.dense", layer.feed_forward.up)
-        linear(f"{name}.output.dense", layer.feed_forward.down)
-        norm(f"{name}.output.LayerNorm", layer.feed_forward_norm)
-    unused = sorted(k for k in left if not k.startswith(("pooler.", "cls.")) and not k.endswith("position_ids"))
-    if unused:
-        raise EncoderFormatError(
-            f"{len(unused)} tensors belong to no parameter of the encoder, the first is {unused[0]}"
-        )
+        found.linear(f"{name}.attention.self.query", layer.attention.query)
+        found.linear(f"{name}.attention.self.key", layer.attention.key)
+        found.linear(f"{name}.attention.self.value", layer.attention.value)
+        found.linear(f"{name}.attention.output.dense", layer.attention.out)
+        found.norm(f"{name}.attention.output.LayerNorm", layer.attention_norm)
+        found.linear(f"{name}.intermediate.dense", layer.feed_forward.up)
+        found.linear(f"{name}.output.dense", layer.feed_forward.down)
+        found.norm(f"{name}.output.LayerNorm", layer.feed_forward_norm)
+    found.refuse_rest(("pooler.", "cls."), endings=("position_ids",))

@@ -15,6 +15,7 @@ from orchestai_jax.config import PlannerConfig, Preference
 from orchestai_jax.data import Tokenizer
 from orchestai_jax.planner.catalog_arrays import PlanStatistics
 from orchestai_jax.planner.model import ModelSpec
+from orchestai_jax.planner.t5_encoder import T5EncoderConfig
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.workflow import Catalog
 
@@ -22,11 +23,20 @@ KIND = "planner"
 _TOKENIZER, _CATALOG, _STATISTICS = "tokenizer.json", "catalog.json", "statistics.json"
 
 
+_KINDS = {TextEncoderConfig: "bert", T5EncoderConfig: "t5"}
+
+
+def _read_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig | T5EncoderConfig:
+    """Sizes of an encoder; checkpoints of before there were two kinds name none."""
+    sizes = {name: value for name, value in raw.items() if name != "kind"}
+    return T5EncoderConfig(**sizes) if raw.get("kind") == "t5" else TextEncoderConfig(**sizes)
+
+
 def planner_metadata(spec: ModelSpec, preference: Preference, encoder_source: str, config: Any) -> dict[str, Any]:
     """What a checkpoint must say about a planner besides its arrays and assets; `config` is the run's, as JSON."""
     return {
         "kind": KIND,
-        "encoder": dataclasses.asdict(spec.encoder),
+        "encoder": {"kind": _KINDS[type(spec.encoder)], **dataclasses.asdict(spec.encoder)},
         "encoder_source": encoder_source,
         "pretrained": spec.pretrained,
         "planner": spec.planner.model_dump(mode="json"),
@@ -52,7 +62,7 @@ def read_spec(metadata: Mapping[str, Any], where: str) -> tuple[ModelSpec, Prefe
         raise CheckpointError(f"{where}: a checkpoint of {metadata.get('kind', 'something unnamed')}, not of a planner")
     try:
         spec = ModelSpec(
-            encoder=TextEncoderConfig(**metadata["encoder"]),
+            encoder=_read_encoder(metadata["encoder"]),
             planner=PlannerConfig.model_validate(metadata["planner"]),
             num_known_task_types=metadata["num_known_task_types"],
             num_known_workers=metadata["num_known_workers"],

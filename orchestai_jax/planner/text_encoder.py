@@ -1,8 +1,10 @@
-"""The BERT-family text encoder, split into frozen lower layers (whose output can be cached) and tuned upper ones."""
+"""The BERT-family text encoder; layers can be run apart: frozen ones, whose output is cached, and tuned ones."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -48,39 +50,39 @@ class TextEncoder(nnx.Module):
     def __init__(self, config: TextEncoderConfig, *, rngs: nnx.Rngs):
         self.config = config
         self.embedding = TokenEmbedding(config, rngs=rngs)
-        self.layers = nnx.List([encoder_block(config, rngs=rngs) for _ in range(config.num_layers)])
+        self.layers = nnx.List([self.block(config, i, rngs=rngs) for i in range(config.num_layers)])
+
+    @staticmethod
+    def block(config: TextEncoderConfig, index: int, *, rngs: nnx.Rngs) -> EncoderBlock:
+        """One layer; all are alike."""
+        del index
+        return EncoderBlock(
+            config.hidden_size,
+            config.num_heads,
+            config.intermediate_size,
+            dropout=config.dropout,
+            epsilon=config.layer_norm_epsilon,
+            rngs=rngs,
+        )
 
     def __call__(
         self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch n hidden"]:
         """All layers; dropout acts only when `rngs` is given."""
-        return self.apply_layers(self.embedding(token_ids), mask, 0, len(self.layers), rngs=rngs)
+        return self.run(self.layers, self.embedding(token_ids), mask, rngs=rngs)
 
-    def apply_layers(
+    def run(
         self,
+        layers: Iterable[Any],
         hidden: Float[Array, "batch n hidden"],
         mask: Bool[Array, "batch n"],
-        first: int,
-        last: int,
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "batch n hidden"]:
-        """Layers `first` (included) to `last` (left out)."""
-        for layer in self.layers[first:last]:
+        """Layers of this encoder, or of another of its sizes."""
+        for layer in layers:
             hidden = layer(hidden, mask, rngs=rngs)
         return hidden
-
-
-def encoder_block(config: TextEncoderConfig, *, rngs: nnx.Rngs) -> EncoderBlock:
-    """One layer of the encoder."""
-    return EncoderBlock(
-        config.hidden_size,
-        config.num_heads,
-        config.intermediate_size,
-        dropout=config.dropout,
-        epsilon=config.layer_norm_epsilon,
-        rngs=rngs,
-    )
 
 
 def mean_pool(hidden: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch hidden"]:

@@ -30,7 +30,7 @@ from orchestai_jax.planner.model import (
     partition,
     split_parameters,
 )
-from orchestai_jax.planner.pretrained import PretrainedEncoder, import_bert
+from orchestai_jax.planner.pretrained import PretrainedEncoder, import_weights
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
@@ -180,9 +180,9 @@ def initial_parameters(
     """Fresh parameters, with the encoder's (and the description encoder's) imported where there are any."""
     model = build_model(spec, seed)
     if isinstance(encoder, PretrainedEncoder):
-        import_bert(model.encoder, encoder.tensors)
+        import_weights(model.encoder, encoder.tensors)
         if model.describer.encoder is not None:
-            import_bert(model.describer.encoder, encoder.tensors)
+            import_weights(model.describer.encoder, encoder.tensors)
         first = spec.first_trained_layer
         for own, imported in zip(model.describer.layers, model.encoder.layers[first:], strict=False):
             nnx.update(own, nnx.state(imported, nnx.Param))

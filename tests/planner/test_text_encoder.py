@@ -105,8 +105,10 @@ def test_what_is_nowhere_says_where_it_was_looked_for():
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ("{", "not a BERT configuration"),
-        ('{"vocab_size": 3}', "hidden_size"),
+        ("{", "not an encoder's configuration"),
+        ('{"vocab_size": 3, "model_type": "bert"}', "hidden_size"),
+        ('{"vocab_size": 3, "model_type": "t5"}', "num_layers|d_model"),
+        ('{"vocab_size": 3}', "model_type None"),
         (
             '{"vocab_size": 3, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,'
             ' "model_type": "gpt2", "intermediate_size": 8, "max_position_embeddings": 8}',
