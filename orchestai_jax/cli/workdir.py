@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+_NEWEST = 5  # validations that a terminal has room for beside the best
+
 WorkdirArgument = Annotated[pathlib.Path, typer.Argument(metavar="DIR", help="Work folder of `orchestai train`.")]
 
 
@@ -45,13 +47,18 @@ def status(
     if found.best_step is not None:
         console.print(f"best {found.best_metric} {found.best_value:.4f} at step {found.best_step}", markup=False)
     if found.validation:
-        names = list(dict.fromkeys(name for row in found.validation for name in row))
+        shown = [
+            row for row in found.validation if row["step"] == found.best_step or row in found.validation[-_NEWEST:]
+        ]
+        if len(shown) < len(found.validation):
+            console.print(f"{len(found.validation)} validations, the newest and the best shown (all: --json)")
+        names = list(dict.fromkeys(name for row in shown for name in row))
         table = Table("metric")  # a row a metric: there are more of them than a terminal has room for beside each other
-        for row in found.validation:
+        for row in shown:
             table.add_column(f"epoch {row['epoch']}", style="bold" if row["step"] == found.best_step else "")
         for name in names:
             if name != "epoch" and not name.startswith("calibration_"):  # those stand in --json
-                table.add_row(name, *(_cell(row.get(name)) for row in found.validation))
+                table.add_row(name, *(_cell(row.get(name)) for row in shown))
         console.print(table)
 
 

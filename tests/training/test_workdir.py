@@ -101,6 +101,18 @@ def test_status(folder):
     assert json.loads(cli("status", folder, "--json").output)["best_value"] == 0.75
 
 
+def test_status_of_many_validations_shows_the_newest_and_the_best(folder):
+    log = MetricsLog(folder / "metrics.jsonl")
+    for epoch in range(3, 13):
+        line = {"step": 4 * epoch, "epoch": epoch, "learning_rate": 0.1, "wall_s": 1.0}
+        log.write(split="validation", values={"score": 0.1}, **line)
+    log.close()
+    shown = cli("status", folder).output
+    assert "12 validations, the newest and the best shown" in shown
+    assert [epoch for epoch in range(1, 13) if f"epoch {epoch} " in shown.split("shown")[1]] == [2, 8, 9, 10, 11, 12]
+    assert "…" not in shown
+
+
 def test_status_of_a_run_that_has_not_begun_and_of_other_folders(tmp_path, folder):
     prepare_workdir(tmp_path / "new", CONFIG, resume=False)
     status = workdir_status(tmp_path / "new")
