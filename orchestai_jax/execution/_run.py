@@ -66,6 +66,8 @@ class Run:
             len(self._nodes), self._places, self._listener, self.clock, self._soon, self._all_done, self._break
         )
         self._running: dict[Node, asyncio.Task[None]] = {}
+        self._left_behind = False
+        """Whether a call did not stop when it was told to."""
         self._committing: _Load | None = None
         """The load whose carrier commits what it has carried: what is launched meanwhile comes on it."""
         self._late: str | None = None
@@ -94,10 +96,12 @@ class Run:
         return tuple([node.task_run() for node in self._nodes])
 
     def forget(self) -> None:
-        """Let go of the tasks, which hold one another: else they are there until the collector finds them."""
+        """Let go of what holds one another: else all of it is there until the collector finds it. The last call."""
         for node in self._nodes:
             node.dependents = ()
         self._nodes = []
+        if not self._left_behind:  # calls that were left behind may yet end, and tell
+            del self._calls, self._listener, self._places, self._settling
 
     # From the first task to the last
 
@@ -193,6 +197,7 @@ class Run:
     def _leave_behind(self) -> None:
         for node, task in list(self._running.items()):
             del self._running[node]
+            self._left_behind = True
             leave_behind(node.door.worker_id, task)
             self._settle_stopped(node)
 
@@ -238,7 +243,8 @@ class Run:
                     self._settling.commit()
                 finally:
                     self._committing = None
-        for node in load.tasks:  # the run is being stopped
+        while load.tasks:  # the run is being stopped
+            node = load.tasks.popleft()
             self._running.pop(node, None)
             self._settle_stopped(node)
 
@@ -284,6 +290,7 @@ class Run:
                     note(self, node, node.started_s, failure)
                     if being_cancelled():
                         raise asyncio.CancelledError from failure
+                    failure.let_go()
                     self.release(node)
                 else:
                     if node.earlier:
@@ -297,6 +304,7 @@ class Run:
         except BadValueError as error:  # what an earlier task gave is no argument for this one, whoever does it
             self._settling.settle(node, "failed", error=one_line(str(error)))
         except CallFailed as error:
+            error.let_go()
             self._settling.settle(node, "failed", error=str(error))
         except Exception as error:  # noqa: BLE001 - the listener's: it ends the run and is raised there
             self._break(error)

@@ -89,6 +89,7 @@ async def carry_out(host: Host, node: Node, failure: CallFailed | None = None) -
             is_last = number + 1 == len(doors)
             return await _call_again(host, node, first, may_rest=is_last)
         except CallFailed as error:
+            error.let_go()
             errors.append((door.worker_id, error))
         first, number = None, number + 1
     node.door = doors[0]
@@ -122,29 +123,41 @@ async def _call_again(host: Host, node: Node, first: CallFailed, *, may_rest: bo
         asked = error.retry_after_s if isinstance(error, CallFailed) and error.retry_after_s is not None else 0.0
         return max(asked, backoff(state))
 
+    # What tenacity makes holds itself in a circle, and `tell` with it: what `tell` needs is taken out at the end, or
+    # the whole run stayed until the collector found it.
+    concerned = [(host, node)]
+
     def tell(state: tenacity.RetryCallState) -> None:
-        host.tell(
-            "retried",
-            task=node.task,
-            attempt=node.attempts[-1] if node.attempts else None,
-            worker=node.door.worker_id,
-            delay_s=0.0 if state.next_action is None else state.next_action.sleep,
-        )
+        error = None if state.outcome is None else state.outcome.exception()
+        if isinstance(error, CallFailed):
+            error.let_go()
+        for host, node in concerned:
+            host.tell(
+                "retried",
+                task=node.task,
+                attempt=node.attempts[-1] if node.attempts else None,
+                worker=node.door.worker_id,
+                delay_s=0.0 if state.next_action is None else state.next_action.sleep,
+            )
 
     made: CallFailed | None = first
-    async for attempt in tenacity.AsyncRetrying(
+    retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(policy.attempts),
         wait=delay,
         retry=tenacity.retry_if_exception(again),
         sleep=asyncio.sleep,
         before_sleep=tell,
         reraise=True,
-    ):
-        with attempt:
-            if made is not None:
-                error, made = made, None
-                raise error
-            return await call_once(host, node)
+    )
+    try:
+        async for attempt in retrying:
+            with attempt:
+                if made is not None:
+                    error, made = made, None
+                    raise error
+                return await call_once(host, node)
+    finally:
+        concerned.clear()
     raise AssertionError("tenacity ends with a result or an error")
 
 

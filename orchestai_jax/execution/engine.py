@@ -106,7 +106,7 @@ async def execute(
         gates=gates,
         fsync=fsync,
     )
-    with rare_collections():
+    with rare_collections(len(order.workflow.tasks)):
         _check(order)
         run = Run(order, on_event=on_event, tracer=tracer)
         if isinstance(journal, str | os.PathLike):
@@ -164,7 +164,7 @@ async def resume(
     except BaseException:
         file.close()
         raise
-    with rare_collections():
+    with rare_collections(len(order.workflow.tasks)):
         return await _carry_out(order, run, file, records=records, tracer=tracer)
 
 

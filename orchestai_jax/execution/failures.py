@@ -27,6 +27,11 @@ class CallFailed(Exception):  # noqa: N818 - it says what happened, and never le
         self.retry_after_s = retry_after_s
         self.cost, self.tokens = cost, tokens
 
+    def let_go(self) -> None:
+        """Drop where it was raised, once it is dealt with: the frames there hold it in turn, and the whole run with it,
+        until the collector finds them."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+
     @classmethod
     def of(cls, error: Exception) -> CallFailed:
         """The failure that an error of a worker is. Secrets in its message are masked."""

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from orchestai_jax.execution._collector import YOUNG, rare_collections
+from orchestai_jax.execution._collector import MOST, OF_A_TASK, rare_collections
 
 
 @pytest.fixture(autouse=True)
@@ -13,29 +13,45 @@ def thresholds():
     gc.set_threshold(*before)
 
 
-def test_collections_are_rare_until_the_last_run_has_ended():
-    first, second = rare_collections(), rare_collections()
-    first.__enter__()
-    second.__enter__()
-    assert gc.get_threshold() == (YOUNG, 10, 10)
-    first.__exit__(None, None, None)
-    assert gc.get_threshold() == (YOUNG, 10, 10)
-    second.__exit__(None, None, None)
+def young():
+    return gc.get_threshold()[0]
+
+
+def test_collections_are_as_rare_as_the_largest_run_that_goes_on_wants():
+    small, large, huge = rare_collections(100), rare_collections(500), rare_collections(10**6)
+    small.__enter__()
+    assert gc.get_threshold() == (100 * OF_A_TASK, 10, 10)
+    large.__enter__()
+    assert young() == 500 * OF_A_TASK
+    huge.__enter__()
+    assert young() == MOST
+    huge.__exit__(None, None, None)
+    small.__exit__(None, None, None)
+    assert young() == 500 * OF_A_TASK
+    large.__exit__(None, None, None)
     assert gc.get_threshold() == (700, 10, 10)
-    with pytest.raises(RuntimeError), rare_collections():
+    with pytest.raises(RuntimeError), rare_collections(500):
         raise RuntimeError
     assert gc.get_threshold() == (700, 10, 10)
 
 
-@pytest.mark.parametrize("own", [(0, 10, 10), (YOUNG + 1, 5, 5)])
+def test_a_small_run_changes_nothing():
+    with rare_collections(700 // OF_A_TASK):
+        assert young() == 700
+
+
+@pytest.mark.parametrize("own", [(0, 10, 10), (MOST + 1, 5, 5)])
 def test_a_program_that_collects_as_rarely_or_never_is_left_alone(own):
     gc.set_threshold(*own)
-    with rare_collections():
+    with rare_collections(10**6):
         assert gc.get_threshold() == own
     assert gc.get_threshold() == own
 
 
 def test_what_the_program_sets_meanwhile_stays():
-    with rare_collections():
-        gc.set_threshold(500, 9, 9)
-    assert gc.get_threshold() == (500, 9, 9)
+    with rare_collections(1000):
+        gc.set_threshold(30_000, 9, 9)
+        with rare_collections(500):
+            assert gc.get_threshold() == (30_000, 9, 9)
+        assert gc.get_threshold() == (30_000, 9, 9)
+    assert gc.get_threshold() == (30_000, 9, 9)

@@ -11,6 +11,8 @@ from orchestai_jax.config import Preference
 from orchestai_jax.execution import execute
 from orchestai_jax.execution._node import Node
 from orchestai_jax.execution._places import BURST
+from orchestai_jax.execution._run import Run
+from orchestai_jax.execution._settling import Settling
 from orchestai_jax.workers import Output, WorkerError
 from orchestai_jax.workflow import Reference, WorkerLimits, predecessors
 
@@ -391,11 +393,18 @@ def test_what_becomes_ready_behind_a_task_that_waits_does_not_wait_for_it(make, 
     assert order == ["first", "b", "c", "slow"]
 
 
-def test_a_run_leaves_no_tasks_to_the_collector(make, perform):
+@pytest.mark.parametrize("fails", ["never", "once", "always"])
+def test_a_run_leaves_nothing_of_itself_to_the_collector(make, perform, fails):
+    async def work(task_type, arguments, context):
+        if fails == "always" or (fails == "once" and context.attempt == 1):
+            raise WorkerError("busy", retryable=True)
+        return Output(values={"value": 1})
+
     gc.collect()
     gc.disable()
     try:
-        perform(make.plan(make.step("a"), make.step("b", "a", a=Reference(task="a", output="value"))), make.worker())
-        assert [o for o in gc.get_objects() if type(o) is Node] == []
+        workflow = make.plan(make.step("a"), make.step("b", "a", a=Reference(task="a", output="value")))
+        perform(workflow, make.worker(work), jump=True)
+        assert [o for o in gc.get_objects() if isinstance(o, Node | Run | Settling)] == []
     finally:
         gc.enable()
