@@ -140,10 +140,14 @@ def stack_layers(layers: Iterable[Any], count: int) -> Any:
     """Pytrees of one structure as one, with a leading axis; each can be freed as soon as it is copied."""
     stack: Any = None
     for i, layer in enumerate(layers):
-        if stack is None:
-            stack = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), layer)
+        stack = _room(layer, count) if stack is None else stack
         stack = _put(stack, layer, i)
     return stack
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _room(layer: Any, count: int) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), layer)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
