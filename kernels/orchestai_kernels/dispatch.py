@@ -24,17 +24,17 @@ implementation belongs to this platform but is missing from this installation).
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import dataclasses
 import logging
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 
 from orchestai_kernels import records
+from orchestai_kernels.implementation import ConfigSpace, Implementation, KernelMissingError, bucket
+from orchestai_kernels.observation import observe, observed_calls
+from orchestai_kernels.settings import KernelSettings, Platform, configure, current_settings, overridden, platform
 
 __all__ = [
     "Choice",
@@ -54,157 +54,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Platform = Literal["cpu", "gpu", "tpu"]
-EVERYWHERE: tuple[Platform, ...] = ("cpu", "gpu", "tpu")
-
-
-class KernelMissingError(NotImplementedError):
-    """An implementation that belongs to this platform is missing from this installation; the message says why."""
-
 
 class MissingRecordError(LookupError):
     """No tuned record for a call, where the settings say that there must be one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelSettings:
-    """What dispatch goes by. Frozen; see `configure` and `overridden`."""
-
-    on_miss: Literal["heuristic", "tune", "error"] = "heuristic"
-    """Where `auto` finds no usable record: take the heuristic's choice, measure now (kept for this process), or raise
-    MissingRecordError."""
-    interpret: bool = False
-    """Run Pallas kernels that are called by name interpreted, on any platform. Slow; for tests. `auto` never does."""
-    platform: Platform | None = None
-    """What is compiled for; None for JAX's default backend. For lowering to a platform that is not here."""
-    records: pathlib.Path | None = None
-    """Folder of the tuned records; None for those that come with the package."""
-
-    def __post_init__(self) -> None:
-        if self.on_miss not in ("heuristic", "tune", "error"):
-            raise ValueError(f"on_miss is heuristic, tune or error, not {self.on_miss!r}")
-        if self.platform not in (None, *EVERYWHERE):
-            raise ValueError(f"platform is one of {', '.join(EVERYWHERE)} or None, not {self.platform!r}")
-
-
-_process_settings = KernelSettings()
-_override: contextvars.ContextVar[KernelSettings | None] = contextvars.ContextVar("kernel_settings", default=None)
-
-
-def current_settings() -> KernelSettings:
-    """Those of the innermost `overridden` of this thread or task, else those of the process."""
-    return _override.get() or _process_settings
-
-
-def configure(**changes: Any) -> KernelSettings:
-    """Change fields of the process's settings, for every thread. Returns the new ones."""
-    global _process_settings
-    _process_settings = dataclasses.replace(_process_settings, **changes)
-    return _process_settings
-
-
-@contextlib.contextmanager
-def overridden(**changes: Any) -> Iterator[KernelSettings]:
-    """Other settings within a `with`, for this thread or task."""
-    token = _override.set(dataclasses.replace(current_settings(), **changes))
-    try:
-        yield current_settings()
-    finally:
-        _override.reset(token)
-
-
-_observed: contextvars.ContextVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]] | None] = contextvars.ContextVar(
-    "observed_calls", default=None
-)
-
-
-@contextlib.contextmanager
-def observed_calls() -> Iterator[list[tuple[str, tuple[Any, ...], dict[str, Any]]]]:
-    """Within a `with`, every call of an op in this thread or task as (op, args, kwargs), arrays as shapes.
-
-    Under `jax.eval_shape` it tells, without computing anything, what a model really calls.
-    """
-    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-    token = _observed.set(calls)
-    try:
-        yield calls
-    finally:
-        _observed.reset(token)
-
-
-def _shapes(tree: Any) -> Any:
-    """The tree with arrays as shapes."""
-    is_array = lambda x: hasattr(x, "shape") and hasattr(x, "dtype")  # noqa: E731
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array(x) else x, tree)
-
-
-def platform() -> Platform:
-    """The platform that is compiled for. Raises ValueError for a backend that no implementation knows."""
-    name = current_settings().platform or jax.default_backend()
-    name = {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
-    for known in EVERYWHERE:
-        if name == known:
-            return known
-    raise ValueError(f"JAX's default backend is {name!r}; the kernels know {', '.join(EVERYWHERE)}")
-
-
-def bucket(n: int) -> int:
-    """The power of two that is n or next above it (0 and 1 stay): calls in one bucket share a tuned record."""
-    return n if n <= 1 else 1 << (n - 1).bit_length()
-
-
-@dataclasses.dataclass(frozen=True)
-class ConfigSpace:
-    """The configurations of an implementation: a frozen dataclass of plain values, a first guess, and what to try."""
-
-    config_class: type[Any]
-    """Built from the fields that a record holds."""
-    heuristic: Callable[..., Any]
-    """The call's arguments → the configuration to use without a record."""
-    candidates: Callable[..., Sequence[Any]]
-    """The call's arguments → configurations that tuning tries."""
-
-
-def _is_available() -> None:
-    return None
-
-
-def _accepts_all(*args: Any, **kwargs: Any) -> None:
-    return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Implementation:
-    """One way to compute an op."""
-
-    name: str
-    """Unique within the op."""
-    run: Callable[..., Any]
-    """Computes; raises NotImplementedError for what it cannot do."""
-    platforms: tuple[Platform, ...] = EVERYWHERE
-    """Where it can run."""
-    available: Callable[[], None] = _is_available
-    """Raises KernelMissingError (or NotImplementedError), with the reason, where this installation lacks it."""
-    accepts: Callable[..., None] = _accepts_all
-    """Raises NotImplementedError, with the reason, for arguments that it does not take (shapes and types only)."""
-    configs: ConfigSpace | None = None
-    """What can be tuned; None for nothing."""
-    interpretable: bool = False
-    """Whether it is made of Pallas calls that run interpreted on any platform; then `run` takes `interpret`."""
-    sources: tuple[str | pathlib.Path, ...] = ()
-    """The files whose change makes a measurement worthless."""
-
-    def here(self, target: Platform, interpret: bool) -> None:
-        """Raises NotImplementedError, with the reason, where it cannot run on a platform."""
-        if interpret and self.interpretable:
-            return
-        if target not in self.platforms:
-            raise NotImplementedError(f"runs on {', '.join(self.platforms)}, not on {target}")
-        self.available()
-
-    def source_hash(self) -> str:
-        """Of all its sources."""
-        return records.source_hash([pathlib.Path(source) for source in self.sources])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,8 +105,7 @@ class Op:
         Raises ValueError for an unknown name or a config without a name; NotImplementedError where the named one, or
         every one, cannot run; MissingRecordError by `KernelSettings.on_miss`.
         """
-        if (calls := _observed.get()) is not None:
-            calls.append((self.name, *_shapes((args, kwargs))))
+        observe(self.name, args, kwargs)
         if implementation != "auto":
             chosen = self._named(implementation, config, args, kwargs)
             self._log(chosen)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from orchestai_kernels.arrays import Int8Array, StackedMatrix, TernaryArray, dequantize_int8, quantize_int8
 from orchestai_kernels.dispatch import platform
 from orchestai_kernels.int8_matmul import int8_matmul
+from orchestai_kernels.rms_norm import rms_normed
 
 from orchestai_jax.config import LanguageModelConfig
 from orchestai_jax.language_model.layer import PROJECTIONS, projection_parts, projection_rules
@@ -237,9 +238,7 @@ def embed(model: ServingModel, tokens: Int[Array, "batch time"]) -> Float[Array,
 
 def head_logits(model: ServingModel, x: Float[Array, "batch hidden"]) -> Float[Array, "batch vocab"]:
     """Norm and head: logits, float32."""
-    wide = x.astype(jnp.float32)
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + model.config.rms_epsilon)
-    normed = model.norm.astype(x.dtype) * (wide * scale).astype(x.dtype)
+    normed = rms_normed(x, model.norm, model.config.rms_epsilon)
     head = model.embedding if model.head is None else model.head
     if isinstance(head, Int8Array):
         return int8_matmul(normed, head).astype(jnp.float32)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from orchestai_kernels.rms_norm import rms_normed
 
 
 class RMSNorm(nnx.Module):
@@ -18,6 +18,4 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
         """Normalise the last axis."""
-        wide = x.astype(jnp.float32)
-        normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
-        return self.weight[...].astype(x.dtype) * normed.astype(x.dtype)
+        return rms_normed(x, self.weight[...], self.epsilon)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from orchestai_kernels import precision
+from orchestai_kernels import precision, rms_norm
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
@@ -129,7 +129,7 @@ def _prefer(target: str, x: Any, *args: Any, **options: Any) -> Sequence[str]:
 
 
 _FOLDER = reference.__file__.removesuffix("reference.py")
-_SHARED = (vjp.__file__, activations.__file__, reference.__file__, precision.__file__)
+_SHARED = (vjp.__file__, activations.__file__, reference.__file__, precision.__file__, rms_norm.__file__)
 
 FEED_FORWARD = Op(
     "feed_forward",

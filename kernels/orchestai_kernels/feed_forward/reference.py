@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.feed_forward.activations import Activation, activate
 from orchestai_kernels.precision import product_precision
+from orchestai_kernels.rms_norm import rms_normed
 from orchestai_kernels.ternary_matmul import ternary_matmul
 
 
@@ -116,12 +117,3 @@ def projected(
     if norm is not None:
         hidden = rms_normed(hidden, norm, epsilon)
     return product(hidden, down).astype(hidden.dtype)
-
-
-def rms_normed(
-    hidden: Float[Array, "tokens features"], norm: Float[Array, "features"], epsilon: float
-) -> Float[Array, "tokens features"]:
-    """Divided by the root of the mean square in float32, rounded to the dtype it came in, then times the weight."""
-    wide = hidden.astype(jnp.promote_types(hidden.dtype, jnp.float32))
-    normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
-    return normed.astype(hidden.dtype) * norm.astype(hidden.dtype)

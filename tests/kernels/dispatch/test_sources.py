@@ -10,7 +10,17 @@ import pytest
 from orchestai_kernels.cpu import build
 from orchestai_kernels.tuning import ops
 
-CHOSEN_APART = ("dispatch", "config", "api", "_concrete", "base3")
+CHOSEN_APART = (
+    "dispatch",
+    "implementation",
+    "settings",
+    "observation",
+    "deferred",
+    "config",
+    "api",
+    "_concrete",
+    "base3",
+)
 """Modules that choose what runs, belong to another op (what a composition chose is not its own source), or check."""
 
 IMPLEMENTATIONS = [
