@@ -43,6 +43,8 @@ class TransformerSize:
     """Of the feed-forward."""
     ternary: bool = False
     """Whether projections are ternary."""
+    sub_norms: bool = True
+    """Whether there is a norm before the projection down."""
     dtype: str = "float32"
     """That activations are computed in."""
     training: tuple[int, int] | None = None

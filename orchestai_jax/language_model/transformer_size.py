@@ -28,6 +28,7 @@ def transformer_size(config: LanguageModelConfig, training: tuple[int, int] | No
         head_dim=config.head_dim,
         positions=config.max_positions,
         activation=config.activation,
+        sub_norms=config.sub_norms,
         ternary=any(rule.weights == "ternary" for rule in config.quantization),
         dtype=compute_dtype(config).name,
         training=training,

@@ -71,6 +71,17 @@ class BitLinear(nnx.Module):
         weight = fake_quantize_weights(weight, self.weights, parts=parts, strength=strength)
         return jnp.einsum("...k,nk->...n", x, weight.astype(x.dtype))  # n: row, k: column
 
+    def kernel_weight(self) -> Any:
+        """The weight as the op `feed_forward` takes it: ternary with int8 activations, or float without rounding.
+
+        None for every other kind.
+        """
+        weight: Any = self.weight.get_value()
+        if is_ternary(weight):
+            return weight if self.activations == "int8" else None
+        plain = self.weights == "float" and self.activations == "none"
+        return weight if plain and isinstance(weight, jax.Array) else None
+
     def split(self, y: Float[Array, "*batch rows"]) -> list[Array]:
         """The results of the projections that lie below each other."""
         bounds = [sum(self.parts[:i]) for i in range(1, len(self.parts))]

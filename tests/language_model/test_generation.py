@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orchestai_kernels.dispatch import observed_calls
+from orchestai_kernels.feed_forward import FEED_FORWARD
 
 from orchestai_jax.language_model import apply_model, initial_parameters
 from orchestai_jax.language_model.generation import Generator, NotFiniteError, decode, next_logits, prefill
@@ -116,6 +118,28 @@ def test_what_trains_can_be_served(small, rules):
     assert packed == {f"{name}.weight" for name, rule in projection_rules(config).items() if rule.weights != "float"}
     (made,) = Generator(model).generate([PROMPT], max_new_tokens=6)
     assert made.tokens == greedy_without_cache((config, small[1]), PROMPT, 6)
+
+
+GATE_UP_ALONE = [{"pattern": r"layers\.feed_forward\.gate_up\.weight"}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "implementation"),
+    [(None, "ternary"), ([], "xla"), (GATE_UP_ALONE, None), (RULES["binary"], None)],
+    ids=["ternary", "float", "one kind each", "binary"],
+)
+def test_the_feed_forward_op_runs_where_it_can(small, rules, implementation):
+    config = small[0]
+    if rules is not None:
+        config = config.model_copy(update={"quantization": tuple(QuantizationRule(**rule) for rule in rules)})
+    model, draws = serving_model(config, small[1]), Draws.of([Sampling()], 17)
+    tokens, start = jnp.zeros((1, 16), jnp.int32), jnp.zeros(1, jnp.int32)
+    with observed_calls() as calls:
+        jax.eval_shape(lambda m: prefill.__wrapped__(m, tokens, start, draws, capacity=64, kind="float"), model)
+    chosen = {
+        FEED_FORWARD.choose(*args, **options).implementation for op, args, options in calls if op == "feed_forward"
+    }
+    assert chosen == ({implementation} if implementation else set())
 
 
 @pytest.mark.parametrize("pattern", [".*", r"layers\..*\.weight", "embedding", r".*norm\.weight"])

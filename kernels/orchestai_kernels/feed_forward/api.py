@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from orchestai_kernels import precision, rms_norm
-from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.arrays import StackedMatrix, TernaryArray, is_ternary
 from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.feed_forward import activations, reference, vjp
@@ -23,9 +23,9 @@ from orchestai_kernels.feed_forward.activations import Activation
 
 def feed_forward(
     x: Float[Array, "*batch hidden"],
-    gate: Float[Array, "gate_rows hidden"] | TernaryArray,
-    up: Float[Array, "features hidden"] | TernaryArray | None,
-    down: Float[Array, "out features"] | TernaryArray,
+    gate: Float[Array, "gate_rows hidden"] | TernaryArray | StackedMatrix,
+    up: Float[Array, "features hidden"] | TernaryArray | StackedMatrix | None,
+    down: Float[Array, "out features"] | TernaryArray | StackedMatrix,
     *,
     activation: Activation = "silu",
     norm: Float[Array, "features"] | None = None,
@@ -35,7 +35,8 @@ def feed_forward(
 ) -> Float[Array, "*batch out"]:
     """(activation(x gateᵀ) · (x upᵀ)) downᵀ, with a root-mean-square norm before `down` where `norm` is its weight.
 
-    Weights are [rows, columns], a row for each output, as `TernaryArray`s are; all three float or all three ternary.
+    Weights are [rows, columns], a row for each output, as `TernaryArray`s are; all three float or all three
+    ternary, alone or in stacks.
     `up=None` says that gate holds both, one below the other, gate's rows first. Activations are "silu", "gelu" (the
     tanh form) and "relu2" (max(x, 0)²). `epsilon` is added to the mean square.
 
@@ -67,7 +68,7 @@ def _check(x: Array, gate: Any, up: Any, down: Any, activation: str, norm: Array
     for name, weight in weights.items():
         if len(weight.shape) != 2:
             raise ValueError(f"{name} must be [rows, columns], got shape {tuple(weight.shape)}")
-    kinds = {name: "ternary" if isinstance(weight, TernaryArray) else "float" for name, weight in weights.items()}
+    kinds = {name: "ternary" if is_ternary(weight) else "float" for name, weight in weights.items()}
     if len(set(kinds.values())) > 1:
         raise ValueError(f"weights must be all float or all ternary, got {kinds}")
     hidden = x.shape[-1] if x.ndim else None
@@ -90,17 +91,17 @@ def _check(x: Array, gate: Any, up: Any, down: Any, activation: str, norm: Array
 
 
 def _ternary_accepts(x: Any, gate: Any, *args: Any, **options: Any) -> None:
-    if not isinstance(gate, TernaryArray):
+    if not is_ternary(gate):
         raise NotImplementedError("wants ternary weights, got float ones")
 
 
 def _xla_accepts(x: Any, gate: Any, *args: Any, **options: Any) -> None:
-    if isinstance(gate, TernaryArray):
+    if is_ternary(gate):
         raise NotImplementedError("wants float weights, got ternary ones")
 
 
 def _key(x: Any, gate: Any, up: Any, down: Any, norm: Any, *, activation: str, **options: Any) -> str:
-    kind = "ternary" if isinstance(gate, TernaryArray) else jnp.dtype(gate.dtype).name
+    kind = "ternary" if is_ternary(gate) else jnp.dtype(gate.dtype).name
     features = gate.shape[0] // 2 if up is None else gate.shape[0]
     extras = [name for name, given in (("merged", up is None), ("norm", norm is not None)) if given]
     sizes = f"tokens{bucket(x.shape[0])} hidden{x.shape[1]} features{features} out{down.shape[0]}"

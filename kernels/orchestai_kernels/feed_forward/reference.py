@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.arrays import StackedMatrix, TernaryArray, is_ternary
 from orchestai_kernels.feed_forward.activations import Activation, activate
 from orchestai_kernels.precision import product_precision
 from orchestai_kernels.rms_norm import rms_normed
 from orchestai_kernels.ternary_matmul import ternary_matmul
 
+Ternary = TernaryArray | StackedMatrix
+
 
 def feed_forward_reference(
     x: Float[Array, "tokens hidden"],
-    gate: Float[Array, "gate_rows hidden"] | TernaryArray,
-    up: Float[Array, "features hidden"] | TernaryArray | None,
-    down: Float[Array, "out features"] | TernaryArray,
+    gate: Float[Array, "gate_rows hidden"] | Ternary,
+    up: Float[Array, "features hidden"] | Ternary | None,
+    down: Float[Array, "out features"] | Ternary,
     norm: Float[Array, "features"] | None,
     *,
     activation: Activation,
@@ -29,7 +33,7 @@ def feed_forward_reference(
     None, gate holds both, gate's rows first. Ternary weights multiply by the reference of `ternary_matmul`.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    if isinstance(gate, TernaryArray) and isinstance(down, TernaryArray):
+    if is_ternary(gate):
         return _ternary(x, gate, up, down, norm, activation, epsilon, "reference")
     x_wide, *weights = (None if array is None else jnp.asarray(array, wide) for array in (x, gate, up, down))
     precision = product_precision(wide)
@@ -64,9 +68,9 @@ def feed_forward_xla(
 
 def feed_forward_ternary(
     x: Float[Array, "tokens hidden"],
-    gate: TernaryArray,
-    up: TernaryArray | None,
-    down: TernaryArray,
+    gate: Ternary,
+    up: Ternary | None,
+    down: Ternary,
     norm: Float[Array, "features"] | None,
     *,
     activation: Activation,
@@ -78,16 +82,16 @@ def feed_forward_ternary(
 
 def _ternary(
     x: Array,
-    gate: TernaryArray,
-    up: object,
-    down: TernaryArray,
+    gate: Any,
+    up: Any,
+    down: Any,
     norm: Array | None,
     activation: Activation,
     epsilon: float,
     implementation: str,
 ) -> Array:
     opened = ternary_matmul(x, gate, implementation=implementation)
-    if isinstance(up, TernaryArray):
+    if up is not None:
         raised = ternary_matmul(x, up, implementation=implementation)
     else:
         opened, raised = jnp.split(opened, 2, axis=1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from orchestai_kernels.arrays import TernaryArray
 from orchestai_kernels.arrays.ternary import packed_shape
-from orchestai_kernels.shapes import NamedShape
+from orchestai_kernels.shapes import NamedShape, TransformerSize
 
 
 def _call(
@@ -43,3 +43,22 @@ SHAPES = {
     ),
 }
 """By name."""
+
+
+def for_transformer(size: TransformerSize) -> dict[str, NamedShape]:
+    """One token and prompts; of a float model a training step too (a ternary one rounds in between)."""
+    dtype = jnp.dtype(size.dtype)
+
+    def call(tokens: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        options = {"activation": size.activation, "norm": size.sub_norms}
+        (x, gate, up, down, norm), options = _call(
+            tokens, size.hidden, size.feed_forward, jnp.float32, ternary=size.ternary, **options
+        )
+        if not size.ternary:  # gate and up are one matrix
+            gate, up = jax.ShapeDtypeStruct((2 * size.feed_forward, size.hidden), jnp.float32), None
+        return (jax.ShapeDtypeStruct(x.shape, dtype), gate, up, down, norm), options
+
+    shapes = {f"{tokens}_tokens": NamedShape(*call(tokens)) for tokens in (1, *size.prompt_lengths)}
+    if size.training is not None and not size.ternary:
+        shapes["train"] = NamedShape(*call(size.training[0] * size.training[1]), gradient=True)
+    return shapes

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.arrays import is_ternary
 from orchestai_kernels.feed_forward.activations import Activation, activate, derivative
 from orchestai_kernels.feed_forward.reference import projected
 from orchestai_kernels.precision import product_precision
@@ -94,7 +94,7 @@ def combine(
 
 def fused_accepts(x: Any, gate: Any, up: Any, down: Any, norm: Any, **options: Any) -> None:
     """Raises NotImplementedError for what the fused kernels do not take."""
-    if isinstance(gate, TernaryArray):
+    if is_ternary(gate):
         raise NotImplementedError("wants float weights, got ternary ones")
     if 0 in (*x.shape, *gate.shape):
         raise NotImplementedError(f"wants no empty axis, got x {tuple(x.shape)} and gate {tuple(gate.shape)}")
