@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from orchestai_kernels import precision, rms_norm
-from orchestai_kernels.arrays import StackedMatrix, TernaryArray, is_ternary
+from orchestai_kernels.arrays import StackedMatrix, TernaryArray, is_ternary, stacked
 from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.feed_forward import activations, reference, vjp
@@ -130,7 +130,14 @@ def _prefer(target: str, x: Any, *args: Any, **options: Any) -> Sequence[str]:
 
 
 _FOLDER = reference.__file__.removesuffix("reference.py")
-_SHARED = (vjp.__file__, activations.__file__, reference.__file__, precision.__file__, rms_norm.__file__)
+_SHARED = (
+    vjp.__file__,
+    activations.__file__,
+    reference.__file__,
+    precision.__file__,
+    rms_norm.__file__,
+    stacked.__file__,
+)
 
 FEED_FORWARD = Op(
     "feed_forward",
