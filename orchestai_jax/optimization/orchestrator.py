@@ -24,6 +24,7 @@ NEAR_LIMIT = 0.8
 WORSE = 0.02
 """A score lower than the best by this share of it makes serving more careful."""
 SMALLEST_BLOCK = 8
+REMEDY = "Where such steps are healthy for this model, widen optimization.safety_gates; else lower the learning rate"
 KEPT_EVENTS, KEPT_SNAPSHOTS = 50, 10
 
 
@@ -133,7 +134,7 @@ class OptimizationOrchestrator:
             return Verdict(tuple(found))
         reason = f"{self.violations_in_a_row} updates in a row were refused: {'; '.join(found)}"
         if not self.active:
-            return Verdict(tuple(found), stop=f"{reason}; no optimization is left to back off")
+            return Verdict(tuple(found), stop=f"{reason}; no optimization is left to back off. {REMEDY}")
         last = self.active[-1]
         self.back_off(last, reason, step)
         self.violations_in_a_row, self._ignored_before = 0, step + 2

@@ -228,7 +228,7 @@ def make_train_step(
         )
         return keep(result) if keep is not None else result
 
-    return lambda state, batch: step(state, batch, catalog)
+    return functools.partial(step, catalog=catalog)
 
 
 def _lay_out(
