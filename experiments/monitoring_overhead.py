@@ -2,9 +2,9 @@
 
 Steps: the language model of configs/lm_tinyshakespeare.yaml (0.8 M parameters, 12 × 64 characters) on its text, 100
 steps a side and turn, the sides taking turns. Plain: loss and global gradient norm, a line of metrics every 50 steps.
-Monitored: layers' norms every 50 and histograms every 100 steps (five times as often as by default), TensorBoard files, the layer monitor, and gates inside
-the step (loss and gradient norm within bounds, else the update is refused). The time is from the loop's start to its
-last step's measurements, without compilation, validation and save.
+Monitored: layers' norms every 50 and histograms every 100 steps (five times as often as by default), TensorBoard files,
+the layer monitor, and gates inside the step (loss and gradient norm within bounds, else the update is refused). Timed
+from the loop's start to its last step's measurements, without compilation, validation and save.
 
 Saves: the time until `CheckpointStore.save` returns, asynchronous and synchronous in turn, for the state of that model
 and for one of 24 M parameters with Adam's moments.
