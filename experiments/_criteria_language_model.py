@@ -133,6 +133,7 @@ def measure_retention(workdir: pathlib.Path, windows: int, steps: int) -> dict[s
     config = language_config(
         f"training.num_steps={steps}",
         f"training.evaluate_every_steps={steps // 4}",
+        f"training.warmup_steps={min(100, steps // 10)}",
         f"training.sequence_length={POSITIONS}",
     )
     if not (workdir / "checkpoints").exists():
