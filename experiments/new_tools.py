@@ -102,8 +102,8 @@ def measure(protocol: Protocol, options: argparse.Namespace, say) -> dict[str, A
     folder.mkdir(parents=True, exist_ok=True)
     nearest = nearest_descriptions(protocol, folder)
     planners = []
-    for seed in options.seeds:
-        config = configuration(protocol, options, folder, seed)
+    configs = {seed: configuration(protocol, options, folder, seed) for seed in options.seeds}
+    for seed, config in configs.items():
         run = train_or_reuse(config, folder / f"seed-{seed}", fresh=options.fresh, say=say)
         planner = Planner.from_checkpoint(run.workdir, catalog=protocol.catalog)
         scores = evaluate_planner(planner, protocol.test).scores
@@ -124,7 +124,7 @@ def measure(protocol: Protocol, options: argparse.Namespace, say) -> dict[str, A
         "planners": planners,
         "nearest_description_count_given": {**nearest, **figures(nearest.pop("each"), groups)},
         "asked_for": TARGETS.get(protocol.name),
-        "config": config.model_dump(mode="json", exclude={"system", "seed", "data"}),
+        "config": configs[options.seeds[0]].model_dump(mode="json", exclude={"system", "seed", "data"}),
     }
 
 
