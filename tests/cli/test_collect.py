@@ -41,7 +41,7 @@ def test_instructions_of_a_file_are_run_and_recorded_once(command, texts, tmp_pa
     assert len(recorded(tmp_path)) == 2
 
 
-def test_options_reach_the_collection(command, texts, tmp_path):
+def test_options_reach_the_collection(command, texts, tmp_path, monkeypatch):
     options = ("-n", "1", "--explore-workers", "1", "--keep-outputs", "--records", "r/r.jsonl", "--json")
     assert command.json("collect", texts, *PLANNER, *options)["instructions"] == 1
     [record], _ = read_records(tmp_path / "r" / "r.jsonl")
@@ -49,6 +49,7 @@ def test_options_reach_the_collection(command, texts, tmp_path):
     assert record.tasks[0].worker != planned["t1"]
     assert record.preference == (1.0, 0.25, 0.25)  # the planner's own
     assert (tmp_path / record.tasks[0].outputs["text"]).is_file()
+    monkeypatch.delattr(command.planner, "candidates")
     assert "gives one plan an instruction" in command.error("collect", texts, *PLANNER, "--candidates", "2")
 
 

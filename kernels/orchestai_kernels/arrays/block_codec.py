@@ -114,7 +114,9 @@ def encode_blocks(
         steps = below + (_uniform(noise, split) < odds)
     steps = jnp.clip(steps, 0.0, most)
     if not signed:
-        return BlockArray(jnp.where(share > 0, jnp.maximum(steps, 1.0), 0.0).astype(jnp.uint8), scale, x.shape, root)
+        # By the number and not by its share, which is flushed to zero where the block's largest is 1e38 times as large.
+        kept = (split > 0) & jnp.isfinite(scale)[:, None]
+        return BlockArray(jnp.where(kept, jnp.maximum(steps, 1.0), 0.0).astype(jnp.uint8), scale, x.shape, root)
     return BlockArray(jnp.where(split < 0, -steps, steps).astype(jnp.int8), scale, x.shape, root)
 
 

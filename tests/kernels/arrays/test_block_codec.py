@@ -94,6 +94,11 @@ def test_a_moving_average_follows_what_a_nearest_rounding_would_lose():
     assert float(run("nearest")[1:].mean()) < 1.1  # it never moved
 
 
+def test_a_number_of_less_than_float32s_least_share_of_its_block_is_not_lost():
+    array = encode(np.array([1.4170770e8, 1.6657658e-30, 0.0], np.float32), block=8, root=1, signed=False)
+    assert array.codes[0, :3].tolist() == [255, 1, 0]
+
+
 @hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(
     x=hypothesis.extra.numpy.arrays(
