@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from orchestai_jax.nn.t5 import T5EncoderBlock, relative_buckets
 from orchestai_jax.planner.published_tensors import PublishedTensors
+from orchestai_jax.planner.text_encoder import LayeredEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,7 @@ class T5Embedding(nnx.Module):
         return jnp.transpose(self.position(jnp.asarray(buckets)), (2, 0, 1))
 
 
-class T5Encoder(nnx.Module):
+class T5Encoder(LayeredEncoder):
     """T5 encoder: token ids → hidden states. Hidden states equal those of transformers' T5EncoderModel."""
 
     def __init__(self, config: T5EncoderConfig, *, rngs: nnx.Rngs):
@@ -76,25 +75,9 @@ class T5Encoder(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(
-        self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "batch n hidden"]:
-        """All layers; dropout acts only when `rngs` is given."""
-        return self.run(self.layers, self.embedding(token_ids), mask, rngs=rngs)
-
-    def run(
-        self,
-        layers: Iterable[Any],
-        hidden: Float[Array, "batch n hidden"],
-        mask: Bool[Array, "batch n"],
-        *,
-        rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "batch n hidden"]:
-        """Layers of this encoder, or of another of its sizes, with this one's relative positions."""
-        bias = self.embedding.bias(hidden.shape[1])
-        for layer in layers:
-            hidden = layer(hidden, mask, bias, rngs=rngs)
-        return hidden
+    def shared_arguments(self, length: int) -> tuple[Array, ...]:
+        """The bias of relative positions, which all layers share."""
+        return (self.embedding.bias(length),)
 
 
 def import_t5(encoder: T5Encoder, tensors: PublishedTensors) -> None:

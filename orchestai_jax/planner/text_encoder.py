@@ -44,7 +44,39 @@ class TokenEmbedding(nnx.Module):
         return self.norm(summed)
 
 
-class TextEncoder(nnx.Module):
+class LayeredEncoder(nnx.Module):
+    """What encoders share: an embedding, and layers that can be run apart. `block` makes one layer."""
+
+    embedding: Any
+    layers: nnx.List
+
+    def __call__(
+        self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "batch n hidden"]:
+        """Hidden states after all layers; dropout acts only when `rngs` is given."""
+        return self.run(self.layers, self.embedding(token_ids), mask, rngs=rngs)
+
+    def run(
+        self,
+        layers: Iterable[Any],
+        hidden: Float[Array, "batch n hidden"],
+        mask: Bool[Array, "batch n"],
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "batch n hidden"]:
+        """Layers of this encoder, or of another of its sizes."""
+        shared = self.shared_arguments(hidden.shape[1])
+        for layer in layers:
+            hidden = layer(hidden, mask, *shared, rngs=rngs)
+        return hidden
+
+    def shared_arguments(self, length: int) -> tuple[Array, ...]:
+        """What every layer is given beside hidden states and mask, for so many tokens."""
+        del length
+        return ()
+
+
+class TextEncoder(LayeredEncoder):
     """BERT encoder: token ids → hidden states. Hidden states equal those of transformers' BertModel."""
 
     def __init__(self, config: TextEncoderConfig, *, rngs: nnx.Rngs):
@@ -64,25 +96,6 @@ class TextEncoder(nnx.Module):
             epsilon=config.layer_norm_epsilon,
             rngs=rngs,
         )
-
-    def __call__(
-        self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "batch n hidden"]:
-        """All layers; dropout acts only when `rngs` is given."""
-        return self.run(self.layers, self.embedding(token_ids), mask, rngs=rngs)
-
-    def run(
-        self,
-        layers: Iterable[Any],
-        hidden: Float[Array, "batch n hidden"],
-        mask: Bool[Array, "batch n"],
-        *,
-        rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "batch n hidden"]:
-        """Layers of this encoder, or of another of its sizes."""
-        for layer in layers:
-            hidden = layer(hidden, mask, rngs=rngs)
-        return hidden
 
 
 def mean_pool(hidden: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch hidden"]:
