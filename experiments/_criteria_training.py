@@ -40,8 +40,8 @@ def measure(factors: tuple[str, ...], seed: int, updates: int, samples: int, val
     config = load_config(ROOT / "configs" / "planner_ultratool_optimized.yaml", overrides)
     captured: dict[str, Any] = {}
 
-    def cut(config: Any) -> Any:
-        found = original_samples(config)
+    def cut(*args: Any) -> Any:
+        found = original_samples(*args)
         return supervised.TrainingSamples(found.catalog, found.train[:samples], found.validation[:validation])
 
     def lay_out(*args: Any, **options: Any) -> Any:

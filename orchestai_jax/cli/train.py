@@ -54,11 +54,25 @@ def train(
             help="Go on from the last checkpoint in the folder; =latest-good passes damaged ones over.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="CHECKPOINT",
+            help="Work folder or checkpoint whose weights training starts from, with a new optimizer state.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", min=1, help="Passes over the data (key=value: num_epochs).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a planner, or with `kind: language_model` a language model.
 
     Checkpoints, metrics.jsonl and config.yaml go to the work folder.
+
+    With --from the weights, and what the configuration's planner section leaves open, are those of another run. An
+    epoch of a language model is its evaluate_every_steps steps. Give both again with --resume.
 
     A run that was stopped or killed at any step goes on with --resume as if it had never been. Ctrl-C saves first.
 
@@ -68,11 +82,23 @@ def train(
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume
       orchestai train configs/planner_ultratool.yaml --workdir runs/ultratool --resume=latest-good
       orchestai train configs/planner_ultratool.yaml training.phase1_supervised.num_epochs=2 seed=1
+      orchestai train configs/planner_ultratool.yaml --from runs/ultratool --workdir runs/further --epochs 2
       orchestai train configs/lm_tinyshakespeare.yaml --workdir runs/shakespeare
     """
     from orchestai_jax.config import LanguageRunConfig, load_env_file, load_run_config, set_up_logging
 
-    loaded = load_run_config(config, overrides or [])
+    overrides = overrides or []
+    loaded = load_run_config(config, overrides)
+    section = "training" if isinstance(loaded, LanguageRunConfig) else "training.phase1_supervised"
+    options = []
+    if start is not None:
+        options.append(f"{section}.initialize_from={json.dumps(start.replace('${', '$${'))}")
+    if epochs is not None and isinstance(loaded, LanguageRunConfig):
+        options.append(f"{section}.num_steps={epochs * loaded.training.evaluate_every_steps}")
+    elif epochs is not None:
+        options.append(f"{section}.num_epochs={epochs}")
+    if options:
+        loaded = load_run_config(config, [*overrides, *options])
     load_env_file()
     debug = bool((context.obj or {}).get("debug"))
     set_up_logging("debug" if debug else loaded.system.log_level)

@@ -149,8 +149,6 @@ class PretrainingConfig(TrainingOptions):
     """Largest global norm of a gradient."""
     quantization_warmup_steps: int = Field(default=0, ge=0)
     """Steps over which quantisation grows from none to full strength, for training on from a float checkpoint."""
-    initialize_from: str | None = None
-    """Work folder, checkpoint or Hugging Face folder whose weights training starts from (null = random ones)."""
     early_stop_patience: int | None = Field(default=None, ge=1)
     """Validations without a better loss before training stops (null = never)."""
     save_every_steps: int | None = Field(default=None, ge=1)

@@ -22,7 +22,7 @@ class DataConfig(Section):
     format: Literal["taskbench", "sealtools", "nestful", "records", "planning"] = "taskbench"
     """How the training and validation files are written."""
     catalog: str | None = None
-    """Path of the catalog; without one it is made of the task types in the samples."""
+    """Path of the catalog; without one it is that of the planner started from, or made of the samples' task types."""
     graph: str | None = None
     """Path of a tool graph that goes with a TaskBench catalog."""
     validation: str | None = None

@@ -10,6 +10,8 @@ from orchestai_jax.config.section import Section
 class TrainingOptions(Section):
     """Options that phase 1 and the language model share."""
 
+    initialize_from: str | None = None
+    """Work folder, checkpoint or (language model) Hugging Face folder whose weights training starts from."""
     accumulate_steps: int = Field(default=1, ge=1)
     """Steps whose mean gradient makes one update; schedules count updates."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)

@@ -162,7 +162,7 @@ def check_parameters(config: LanguageModelConfig, parameters: Mapping[str, Any])
     missing, surplus = sorted(shapes.keys() - parameters.keys()), sorted(parameters.keys() - shapes.keys())
     faults = [f"lack {', '.join(missing)}"] if missing else []
     faults += [f"hold {', '.join(surplus)}, which the model has no place for"] if surplus else []
-    for name in shapes.keys() & parameters.keys():
+    for name in sorted(shapes.keys() & parameters.keys()):
         given = parameters[name]
         if isinstance(given, tuple):  # binary matrices below each other
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 
-from orchestai_jax.config import RunConfig
+from orchestai_jax.config import EncoderConfig, RunConfig
 from orchestai_jax.data import Tokenizer, bucket_length, train_tokenizer
 from orchestai_jax.planner.pretrained import (
     KNOWN_ENCODERS,
@@ -13,6 +13,7 @@ from orchestai_jax.planner.pretrained import (
     PretrainedEncoder,
     load_pretrained,
 )
+from orchestai_jax.planner.t5_encoder import T5EncoderConfig
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.planning_data import TRAINING_BUCKET
 from orchestai_jax.training.training_samples import TrainingSamples
@@ -22,11 +23,19 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ChosenEncoder:
-    """The pretrained encoder, or the sizes of one to train, with its tokenizer and a word on where it is from."""
+    """The pretrained encoder, or the sizes of one to train or to take from a planner, its tokenizer, and a word on
+    where it is from."""
 
-    encoder: PretrainedEncoder | TextEncoderConfig
+    encoder: PretrainedEncoder | TextEncoderConfig | T5EncoderConfig
     tokenizer: Tokenizer
     source: str
+    pretrained: bool
+    """Whether its weights were imported, now or for the planner that training starts from."""
+
+    @property
+    def sizes(self) -> TextEncoderConfig | T5EncoderConfig:
+        """The encoder's sizes."""
+        return self.encoder.config if isinstance(self.encoder, PretrainedEncoder) else self.encoder
 
 
 def choose_encoder(config: RunConfig, samples: TrainingSamples) -> ChosenEncoder:
@@ -42,15 +51,19 @@ def choose_encoder(config: RunConfig, samples: TrainingSamples) -> ChosenEncoder
             logger.warning("%s; an encoder is trained from scratch in its place", error)
             why = f"trained from scratch, as {settings.weights} was not found"
         else:
-            return ChosenEncoder(pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})")
+            return ChosenEncoder(pretrained, pretrained.tokenizer, f"{settings.weights} ({pretrained.source})", True)
     texts = [s.instruction for s in samples.train] + [t.text for t in samples.catalog.task_types]
     tokenizer = train_tokenizer(texts, settings.vocab_size)
-    sizes = TextEncoderConfig(
-        vocab_size=tokenizer.vocab_size,
+    return ChosenEncoder(sizes_from_scratch(settings, tokenizer.vocab_size), tokenizer, why, False)
+
+
+def sizes_from_scratch(settings: EncoderConfig, vocab_size: int) -> TextEncoderConfig:
+    """The sizes of an encoder without imported weights."""
+    return TextEncoderConfig(
+        vocab_size=vocab_size,
         hidden_size=settings.hidden_size,
         num_layers=settings.num_layers,
         num_heads=settings.num_heads,
         intermediate_size=settings.intermediate_size,
         max_positions=bucket_length(settings.max_tokens, TRAINING_BUCKET),  # padding has positions too
     )
-    return ChosenEncoder(sizes, tokenizer, why)

@@ -32,6 +32,7 @@ from orchestai_jax.planner.model import (
 )
 from orchestai_jax.planner.pretrained import PretrainedEncoder, import_weights
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
+from orchestai_jax.planner.t5_encoder import T5EncoderConfig
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
 from orchestai_jax.training.errors import TrainingError
@@ -46,6 +47,7 @@ from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build
 from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
 from orchestai_jax.training.planning_evaluation import make_evaluation
+from orchestai_jax.training.starting_planner import StartingPlanner
 from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
@@ -64,27 +66,42 @@ def train_planner(
     """Train a planner into `workdir` (config.yaml, metrics.jsonl, checkpoints); `Planner.from_checkpoint` reads it.
 
     With `resume` the run goes on from its newest checkpoint, to the same parameters and metrics, bit for bit on one
-    machine. Raises ValueError subclasses that name the field, file or line at fault.
+    machine. With `initialize_from` the weights, and what the `planner` section leaves open, are another planner's; it
+    must stay where it is until the run ends. Raises ValueError subclasses that name the field, file or line at fault.
     """
     if jax.process_count() > 1:
         raise TrainingError("a planner is trained by one process (on as many devices as mesh says)")
     enable_compilation_cache(config.system)
-    samples = load_training_samples(config)
+    start = StartingPlanner.of(config)
+    if start is not None:
+        config = start.settled(config)
+    samples = load_training_samples(config, start.catalog if start is not None else None)
     for part in (samples.train, samples.validation):
         check_samples(part, samples.catalog, config.planner.decomposer.max_tasks)
-    encoder = choose_encoder(config, samples)
+    encoder = start.encoder(config.planner) if start is not None else choose_encoder(config, samples)
+    spec = ModelSpec(
+        encoder=encoder.sizes,
+        planner=config.planner,
+        num_known_task_types=len(samples.occurring.task_types),
+        num_known_workers=max(len(samples.catalog.workers), 1),
+        pretrained=encoder.pretrained,
+    )
+    if start is not None:
+        start.check(spec)
     prepare_workdir(
         workdir, config, resume=bool(resume)
     )  # only now, so that a slip in the input leaves no folder begun
     with locked_workdir(workdir):
         monitor = monitor or make_monitor(config.system.progress)
-        return _train(config, samples, encoder, workdir, resume, monitor, hooks)
+        return _train(config, samples, spec, encoder, start, workdir, resume, monitor, hooks)
 
 
 def _train(
     config: RunConfig,
     samples: TrainingSamples,
+    spec: ModelSpec,
     chosen: ChosenEncoder,
+    start: StartingPlanner | None,
     workdir: str | pathlib.Path,
     resume: Resume,
     monitor: Monitor,
@@ -92,15 +109,11 @@ def _train(
 ) -> LoopResult:
     encoder, tokenizer, source = chosen.encoder, chosen.tokenizer, chosen.source
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
-    spec = ModelSpec(
-        encoder=encoder.config if isinstance(encoder, PretrainedEncoder) else encoder,
-        planner=config.planner,
-        num_known_task_types=len(samples.occurring.task_types),
-        num_known_workers=max(len(samples.catalog.workers), 1),
-        pretrained=isinstance(encoder, PretrainedEncoder),
-    )
     graphdef, parameters = initial_parameters(spec, config.seed, encoder)
     statistics = PlanStatistics.of(samples.train, samples.occurring)
+    if start is not None:
+        monitor.note(f"starting from the weights of {start.where}")
+        parameters = start.weights(parameters, list(statistics.task_types), list(statistics.workers))
     told = functools.partial(monitor.progress, "encoding descriptions")
     vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
     orchestrator = None
@@ -175,7 +188,7 @@ def _train(
 
 
 def initial_parameters(
-    spec: ModelSpec, seed: int, encoder: PretrainedEncoder | TextEncoderConfig
+    spec: ModelSpec, seed: int, encoder: PretrainedEncoder | TextEncoderConfig | T5EncoderConfig
 ) -> tuple[nnx.GraphDef, Parameters]:
     """Fresh parameters, with the encoder's (and the description encoder's) imported where there are any."""
     model = build_model(spec, seed)

@@ -29,13 +29,14 @@ class TrainingSamples:
         return self.catalog.restricted_to({t for s in self.train for t in s.task_types})
 
 
-def load_training_samples(config: RunConfig) -> TrainingSamples:
-    """Read catalog and samples as the configuration says.
+def load_training_samples(config: RunConfig, own_catalog: Catalog | None = None) -> TrainingSamples:
+    """Read catalog and samples as the configuration says; where it names no catalog, it is `own_catalog`, or one made
+    of the samples' task types.
 
     Raises CatalogError or DataError naming file and line, and ValueError when the split leaves a part empty.
     """
     data = config.data
-    catalog = load_catalog(data.catalog, graph=data.graph) if data.catalog else None
+    catalog = load_catalog(data.catalog, graph=data.graph) if data.catalog else own_catalog
     samples = _read_samples(data.train, data.format, catalog)
     if catalog is None:
         names = dict.fromkeys(t for s in samples for t in s.task_types)

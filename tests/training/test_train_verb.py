@@ -21,9 +21,10 @@ def calls(monkeypatch, tmp_path):
             raise calls.raises
         return LoopResult(best_step=8, best_metrics={"score": 0.75}, steps=16, stopped_early=True)
 
-    module = types.ModuleType("orchestai_jax.training.supervised")
-    module.train_planner = train_planner
-    monkeypatch.setitem(sys.modules, "orchestai_jax.training.supervised", module)
+    for name, function in (("supervised", "train_planner"), ("language_model", "train_language_model")):
+        module = types.ModuleType(f"orchestai_jax.training.{name}")
+        setattr(module, function, train_planner)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr("orchestai_jax.config.set_up_logging", lambda level: calls.seen.append(level))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("name: small\ndata: {train: a.jsonl}\nsystem: {log_level: error}\n")
@@ -62,6 +63,24 @@ def test_resuming_from_something_else_is_wrong(calls):
     result = cli("train", "run.yaml", "--resume=oldest")
     assert result.exit_code == 2
     assert "latest-good" in result.output
+
+
+@pytest.mark.parametrize("name", ["runs/a", "odd ${name}: it's"])
+def test_where_to_start_from_and_for_how_long(calls, name):
+    given = "training.phase1_supervised.initialize_from=x", "training.phase1_supervised.num_epochs=9"
+    assert cli("train", "run.yaml", "--from", name, "--epochs", "2", *given).exit_code == 0
+    phase = calls.seen[-1][0].training.phase1_supervised
+    assert (phase.initialize_from, phase.num_epochs) == (name, 2)
+    assert cli("train", "run.yaml", "--epochs", "0").exit_code == 2
+
+
+def test_an_epoch_of_a_language_model_is_from_one_validation_to_the_next(calls):
+    pathlib.Path("lm.yaml").write_text(
+        "kind: language_model\nname: lm\ndata: {train: a.txt}\ntraining: {evaluate_every_steps: 50}\n"
+    )
+    assert cli("train", "lm.yaml", "--from", "runs/a", "--epochs", "3").exit_code == 0
+    training = calls.seen[-1][0].training
+    assert (training.initialize_from, training.num_steps) == ("runs/a", 150)
 
 
 def test_defaults_and_json(calls):
