@@ -2,27 +2,32 @@
 
 The engine's time is that of the whole call of `execute`: validation, preflight, scheduling, outputs checked, the record
 made; with journal and run log also both files written. LangGraph's graphs are compiled, dask's made, outside the time.
-LangGraph is run twice: bare, as dask is, keeping nothing of what was done, and with its checkpointer in memory, which
-is what our journal in memory is. The sides take turns, so that whatever else the machine does meets all alike.
+LangGraph is run three times: bare, as dask is, keeping nothing of what was done; with its checkpointer in memory, which
+is what our journal in memory is; and with the one that writes to SQLite, which is what our journal on the disk is. The
+sides take turns, so that whatever else the machine does meets all alike.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import pathlib
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, TypedDict
 
 import dask.threaded
 from _engine_workloads import NoOp, catalog, parser, random_parents, spec, steps, write_result
 from _script import run_script
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 
 from orchestai_jax.execution import MemoryJournal, execute
@@ -72,7 +77,8 @@ def measure(size: int, repetitions: int, options: Any, root: pathlib.Path) -> di
     if size <= options.langgraph_most:
         few = min(repetitions, 1 if size > 2000 else 15)
         sides.append(Side("langgraph", langgraph_side(parents), few))
-        sides.append(Side("langgraph_checkpoints_in_memory", langgraph_side(parents, checkpoints=True), few))
+        sides.append(Side("langgraph_checkpoints_in_memory", langgraph_side(parents, in_memory), few))
+        sides.append(Side("langgraph_checkpoints_in_sqlite", langgraph_side(parents, on_disk(root)), few))
     for side in sides:
         if side.repetitions > 1:
             side.once()  # imports, caches
@@ -90,7 +96,7 @@ def measure(size: int, repetitions: int, options: Any, root: pathlib.Path) -> di
         }
         for name, values in times.items()
     }
-    for name in ("langgraph", "langgraph_checkpoints_in_memory", "dask_threaded"):
+    for name in (*(side.name for side in sides if side.name.startswith("langgraph")), "dask_threaded"):
         if name in figures:
             for ours_name in ("journal_and_log", "journal_in_memory"):
                 times_ours = figures[name]["median_us"] / figures[ours_name]["median_us"]
@@ -127,7 +133,33 @@ class _State(TypedDict, total=False):
     value: Annotated[int, lambda old, new: new]
 
 
-def langgraph_side(parents: Sequence[tuple[int, ...]], *, checkpoints: bool = False) -> Callable[[], float]:
+@contextlib.asynccontextmanager
+async def nothing_kept() -> AsyncIterator[None]:
+    yield None
+
+
+@contextlib.asynccontextmanager
+async def in_memory() -> AsyncIterator[InMemorySaver]:
+    yield InMemorySaver()
+
+
+def on_disk(root: pathlib.Path) -> Callable[[], AbstractAsyncContextManager[AsyncSqliteSaver]]:
+    """A file of its own a run; its tables are made before the time begins, and the file is gone after it."""
+
+    @contextlib.asynccontextmanager
+    async def saver() -> AsyncIterator[AsyncSqliteSaver]:
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            async with AsyncSqliteSaver.from_conn_string(f"{folder}/checkpoints.sqlite") as made:
+                await made.setup()
+                yield made
+
+    return saver
+
+
+def langgraph_side(
+    parents: Sequence[tuple[int, ...]],
+    saver: Callable[[], AbstractAsyncContextManager[BaseCheckpointSaver[Any] | None]] = nothing_kept,
+) -> Callable[[], float]:
     async def noop(state: _State) -> _State:
         return {"value": 1}
 
@@ -142,11 +174,12 @@ def langgraph_side(parents: Sequence[tuple[int, ...]], *, checkpoints: bool = Fa
 
     async def once() -> float:
         # A saver of its own a run, as each of our runs has a journal of its own.
-        compiled = graph.compile(checkpointer=InMemorySaver() if checkpoints else None)
-        config: RunnableConfig = {"recursion_limit": 10**6, "configurable": {"thread_id": "run"}}
-        began = time.perf_counter()
-        await compiled.ainvoke({"value": 0}, config)
-        return time.perf_counter() - began
+        async with saver() as checkpointer:
+            compiled = graph.compile(checkpointer=checkpointer)
+            config: RunnableConfig = {"recursion_limit": 10**6, "configurable": {"thread_id": "run"}}
+            began = time.perf_counter()
+            await compiled.ainvoke({"value": 0}, config)
+            return time.perf_counter() - began
 
     return lambda: asyncio.run(once())
 

@@ -2,7 +2,8 @@
 
 Attention forward and backward beside cuDNN's at 2k to 16k; feed-forward and graph attention beside what XLA compiles of
 their definitions; the ternary matrix-vector product over weights that no cache holds, beside the bandwidth of a copy
-and bfloat16 in XLA. Each kernel is searched over its tiles first, and what was found goes to the package's records.
+and bfloat16 in XLA; decoding with the whole 2B-4T shape, ternary beside bfloat16. Each kernel is searched over its
+tiles first, and what was found goes to the package's records.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _gpu_decode import decode_rates
 from _machine import ROOT, command_line, describe_machine
 from _script import run_script, wide_console
 from orchestai_kernels import records
@@ -30,6 +32,8 @@ from orchestai_kernels.shapes import NamedShape
 from orchestai_kernels.ternary_matmul import ternary_matmul
 from orchestai_kernels.tuning import SearchPolicy, measure, named_shapes, ops, processor_name
 from rich.table import Table
+
+from orchestai_jax.language_model.shapes import OFFICIAL_2B
 
 KERNEL = "pallas_gpu"
 """The implementation that is ours."""
@@ -46,14 +50,21 @@ ROTATED_BYTES = 512 * 2**20
 COPIED_BYTES = 2**30
 """What the copy reads, and writes."""
 
+PARTS = (*LIBRARY, "ternary", "decode")
+
 GOALS = {
     "attention": 0.9,
     "feed_forward": 1.0,
     "graph_attention": 1.0,
     "copy_bandwidth_share": 0.7,
     "against_bfloat16": 4.0,
+    "decode_against_bfloat16": 3.3,
 }
-"""Least ratios: the library's time over ours; for matrix-vector products of 16 MB and more the last two."""
+"""Least ratios: the library's time over ours; for matrix-vector products of 16 MB and more copy and bfloat16; for the
+whole model tokens a second over those of bfloat16 weights."""
+
+MODEL = OFFICIAL_2B
+"""The model that decodes."""
 
 EXAMPLES = """examples:
   python experiments/kernels_gpu.py
@@ -211,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--records", type=pathlib.Path, default=records.PACKAGED, help="folder of the tuned records")
     parser.add_argument("--minutes", type=float, default=9.0, help="after so long no further shape is begun")
     parser.add_argument("--repeats", type=int, default=9, help="timed samples of each trial")
-    parser.add_argument("--only", nargs="+", default=(), choices=[*LIBRARY, "ternary"], help="only these parts")
+    parser.add_argument("--only", nargs="+", default=(), choices=PARTS, help="only these parts")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     require_gpu()
@@ -229,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
-    parts = options.only or [*LIBRARY, "ternary"]
+    parts = options.only or PARTS
     if "ternary" in parts:
         result["copy"] = copy_bandwidth()
         result["matrix_vector"] = {}
@@ -240,8 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             took = f"{row['median_seconds'] * 1e6:.1f} us"
             console.print(f"ternary {name}: {took}, {share:.0%} of a copy's bandwidth, {against:.2f} times bfloat16")
             save()
+    if "decode" in parts:
+        result["decode"] = rates = decode_rates(MODEL, repeats=options.repeats)
+        took = f"{rates['ternary']['decode_tokens_per_s']:.0f} tokens/s"
+        console.print(f"decode: {took}, {rates['against_bfloat16']:.2f} times bfloat16")
+        save()
     table = Table("op", "shape", "measured", "kernel ms", "library ms", "kernel", "auto")
-    names = [name for name in parts if name != "ternary"]
+    names = [name for name in parts if name in LIBRARY]
     for row in measured_ops(names, options.records, policy, deadline):
         result["ops"].append(row)
         save()

@@ -102,7 +102,14 @@ def prepare(
     for name, part in parts.items():
         save_samples(paths[name], part)
     written = {name: {"path": str(paths[name]), "samples": len(part)} for name, part in parts.items()}
-    report = {**written, "augmented": augment, "left_out": len(samples) - len(kept)}
+    empty = [f"{name}.jsonl" for name in parts if not parts[name] and 0 < validation_fraction < 1]
+    hint = (
+        f"{' and '.join(empty)} is empty, which train refuses: {len(kept)} samples are parted by a hash of their ids; "
+        "give another --validation-fraction or --salt"
+        if empty
+        else None
+    )
+    report = {**written, "augmented": augment, "left_out": len(samples) - len(kept), "hint": hint}
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
@@ -119,6 +126,8 @@ def prepare(
         why = f"below --min-success {min_success:g}" + (f" or --min-quality {min_quality:g}" if min_quality else "")
         table.add_row("left out", str(report["left_out"]), why if keep_all else f"{why}, or not the best of their kind")
     open_console().print(table)
+    if hint:
+        typer.echo(hint, err=True)
 
 
 def inspect(

@@ -49,6 +49,17 @@ def test_prepare_splits_by_id_and_says_where(folder):
     assert "validation" in table.stdout
 
 
+def test_prepare_of_few_samples_says_that_a_part_is_empty(folder):
+    lines = (folder / "bench.jsonl").read_text().splitlines()
+    (folder / "few.jsonl").write_text("\n".join(lines[:2]))
+    options = ("prepare", "few.jsonl", "--format", "taskbench", "--out", "few")
+    done = call(*options, "--validation-fraction", "0.001")
+    assert done.exit_code == 0
+    assert "validation.jsonl is empty" in done.stderr
+    assert "--validation-fraction" in done.stderr
+    assert json.loads(call(*options, "--validation-fraction", "0", "--json").stdout)["hint"] is None
+
+
 def test_prepare_leaves_failed_runs_out_unless_told(folder):
     targets = {"task_types": ["blur"], "model_selections": ["w"], "dependencies": []}
     rows = [{"id": i, "instruction": f"x{i}", "targets": targets, "rewards": {"success": i % 2}} for i in range(10)]

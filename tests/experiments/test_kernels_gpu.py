@@ -11,6 +11,19 @@ from orchestai_kernels.attention.masks import Masks
 from orchestai_kernels.shapes import NamedShape
 from orchestai_kernels.tuning import SearchPolicy
 
+from orchestai_jax.config import LanguageModelConfig
+
+TINY = LanguageModelConfig(
+    vocab_size=64,
+    hidden_size=64,
+    intermediate_size=128,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=1,
+    max_positions=192,
+    compute_dtype="bfloat16",
+)
+
 
 def test_a_machine_without_a_gpu_is_refused(tmp_path):
     with pytest.raises(ValueError, match="this measures a GPU; JAX's backend here is cpu"):
@@ -27,6 +40,7 @@ def test_everything_is_compared_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels_gpu, "MATRICES", {"tiny": (64, 128)})
     monkeypatch.setattr(kernels_gpu, "COPIED_BYTES", 2**16)
     monkeypatch.setattr(kernels_gpu, "ROTATED_BYTES", 3 * 64 * 128 // 4)
+    monkeypatch.setattr(kernels_gpu, "MODEL", TINY)
     monkeypatch.setattr(kernels_gpu, "named_shapes", lambda op: {"small": small, "elsewhere": elsewhere})
     out, kept = tmp_path / "out.json", tmp_path / "records"
     kernels_gpu.main(["--out", str(out), "--records", str(kept), "--repeats", "2"])
@@ -42,6 +56,9 @@ def test_everything_is_compared_and_kept(tmp_path, monkeypatch):
     product = found["matrix_vector"]["tiny"]
     assert product["packed_bytes"] == 64 * 128 // 4
     assert product["copy_bandwidth_share"] > 0
+    decode = found["decode"]
+    assert decode["against_bfloat16"] > 0
+    assert decode["bfloat16"]["model_bytes"] > 1.5 * decode["ternary"]["model_bytes"]
     assert len(list(kept.rglob("attention.json"))) == 1
     kernels_gpu.main(["--out", str(out), "--records", str(kept), "--only", "attention", "--minutes", "0"])
     assert [row["left_out"] for row in json.loads(out.read_text())["ops"]] == ["no time left; give --minutes more"]
