@@ -78,7 +78,8 @@ class Op:
 
     `key` maps a call's arguments to the text under which records are kept. `prefer` may reorder the names for given
     arguments (it gets the platform first). `fill` makes arguments to measure with out of their shapes, where random
-    numbers would not do. Raises ValueError for a name that occurs twice.
+    numbers would not do. `in_place` says of which positional argument which part of the result is the new state: it is
+    measured donated, as it is used. Raises ValueError for a name that occurs twice.
     """
 
     def __init__(
@@ -89,11 +90,12 @@ class Op:
         implementations: Sequence[Implementation],
         prefer: Callable[..., Sequence[str]] | None = None,
         fill: Callable[..., Any] | None = None,
+        in_place: Mapping[int, int] | None = None,
     ):
         names = [implementation.name for implementation in implementations]
         if len(set(names)) != len(names) or "auto" in names:
             raise ValueError(f"op {name}: the implementations' names must differ and none be `auto`: {names}")
-        self.name, self.key, self.prefer, self.fill = name, key, prefer, fill
+        self.name, self.key, self.prefer, self.fill, self.in_place = name, key, prefer, fill, dict(in_place or {})
         self.implementations = {implementation.name: implementation for implementation in implementations}
         self._measured_now: dict[tuple[str, str], records.Entry] = {}
         self._logged: set[tuple[Any, ...]] = set()

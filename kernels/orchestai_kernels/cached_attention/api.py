@@ -121,6 +121,7 @@ CACHED_ATTENTION = Op(
     "cached_attention",
     key=_key,
     fill=_fill,
+    in_place={3: 1, 4: 2},
     implementations=[
         Implementation(
             "cpu",

@@ -10,7 +10,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,22 +51,24 @@ def measure(
 ) -> records.Entry:
     """Time each (implementation, configuration) on arguments given as arrays or as shapes.
 
-    With `gradient` a run is the forward and the backward pass, towards every floating array. A trial that cannot be
-    compiled or run is kept with what it said. Raises ValueError where there is nothing to try, RuntimeError where
-    nothing ran.
+    With `gradient` a run is the forward and the backward pass, towards every floating array. Arguments that the op
+    changes in place are donated, and each run goes on from the state that the last one left: a copy of them would hide
+    what is compared. A trial that cannot be compiled or run is kept with what it said. Raises ValueError where there is
+    nothing to try, RuntimeError where nothing ran.
     """
     if not trials:
         raise ValueError(f"{op.name}: nothing to measure: {op.here()}")
     policy = policy or SearchPolicy()
     key = op.key(*args, **kwargs)
     arrays, rebuild = _split(*_filled(op, args, dict(kwargs), policy.seed))
-    compiled = _compile(trials, arrays, rebuild, gradient, policy.compile_threads)
+    donated = () if gradient else _places(arrays, rebuild, op.in_place)
+    compiled = _compile(trials, arrays, rebuild, gradient, donated, policy.compile_threads)
     runs: dict[int, tuple[Callable[[], Any], int]] = {}
     errors = {index: result for index, result in enumerate(compiled) if isinstance(result, str)}
     for index, executable in enumerate(compiled):
         if isinstance(executable, str):
             continue
-        run = _runner(executable, arrays)
+        run = _runner(executable, arrays, donated, op.in_place)
         try:
             run()
             took = _seconds(run, 1)
@@ -159,11 +161,20 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Ca
     return [leaves[index] for index in where], rebuild
 
 
+def _places(
+    arrays: Sequence[Any], rebuild: Callable[[Sequence[Any]], Any], arguments: Iterable[int]
+) -> tuple[int, ...]:
+    """Which of a call's arrays belong to these positional arguments, argument by argument."""
+    numbered, _ = rebuild(range(len(arrays)))
+    return tuple(place for argument in arguments for place in jax.tree.leaves(numbered[argument]))
+
+
 def _compile(
     trials: Sequence[tuple[Implementation, Any]],
     arrays: Sequence[Any],
     rebuild: Callable[[Sequence[Any]], Any],
     gradient: bool,
+    donated: tuple[int, ...],
     threads: int,
 ) -> list[Any]:
     """An executable for each trial, or what its compilation said."""
@@ -183,7 +194,7 @@ def _compile(
 
         run = jax.grad(total, argnums=tuple(floating)) if gradient and floating else forward
         try:
-            return jax.jit(run).lower(*arrays).compile()
+            return jax.jit(run, donate_argnums=donated).lower(*arrays).compile()
         except (NotImplementedError, RuntimeError, ValueError) as error:
             return _first_line(error)
 
@@ -195,8 +206,22 @@ def _compile(
         return [future.result() for future in futures]
 
 
-def _runner(executable: Any, arrays: Sequence[Any]) -> Callable[[], Any]:
-    return lambda: jax.block_until_ready(executable(*arrays))
+def _runner(
+    executable: Any, arrays: Sequence[Any], donated: tuple[int, ...], in_place: Mapping[int, int]
+) -> Callable[[], Any]:
+    """One run; what is donated is a copy of its own, replaced by the state that the run leaves."""
+    if not donated:
+        return lambda: jax.block_until_ready(executable(*arrays))
+    given = [jnp.array(array, copy=True) if place in donated else array for place, array in enumerate(arrays)]
+
+    def run() -> Any:
+        result = jax.block_until_ready(executable(*given))
+        state = jax.tree.leaves([result[part] for part in in_place.values()])
+        for place, array in zip(donated, state, strict=True):
+            given[place] = array
+        return result
+
+    return run
 
 
 def _seconds(run: Callable[[], Any], calls: int) -> float:

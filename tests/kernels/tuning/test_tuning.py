@@ -6,7 +6,7 @@ import pytest
 from orchestai_kernels import records
 from orchestai_kernels.dispatch import OPS, ConfigSpace, Implementation, Op, overridden
 from orchestai_kernels.shapes import NamedShape, TransformerSize
-from orchestai_kernels.tuning import SearchPolicy, bench, measure, ops, tune
+from orchestai_kernels.tuning import SearchPolicy, bench, measure, ops, search, tune
 
 QUICK = SearchPolicy(repeats=3, sample_seconds=0.0)
 
@@ -153,6 +153,41 @@ def test_with_gradient_the_backward_runs_too():
     assert not backward_traced
     measure(op, trials, SHAPES["small"].args, {}, gradient=True, policy=QUICK)
     assert backward_traced
+
+
+def test_what_an_op_changes_in_place_is_carried_from_run_to_run():
+    counted = []
+
+    def run(step, state):
+        jax.debug.callback(lambda at: counted.append(int(at)), state["at"], ordered=True)
+        return step * 2, {"at": state["at"] + 1, "kept": state["kept"].at[0].set(step)}
+
+    made = Op("stateful", key=lambda *args: "once", in_place={1: 1}, implementations=[Implementation("only", run=run)])
+    OPS.pop("stateful")
+    kept = jnp.zeros(4, jnp.float32)
+    call = (jnp.float32(3), {"at": jnp.int32(0), "kept": kept})
+    entry = measure(made, [(made.implementations["only"], None)], call, {}, policy=QUICK)
+    assert [timing.error for timing in entry.timings] == [None]
+    jax.effects_barrier()
+    assert counted == [0, 1, 2, 3, 4]  # a first run, one to see how long it takes, and three that count
+    assert not kept.is_deleted()  # the caller's arrays stay
+
+
+def test_a_step_of_decoding_is_measured_without_a_copy_of_its_cache(monkeypatch):
+    compiled = []
+
+    def keeping(*args):
+        compiled.extend(compile_all(*args))
+        return compiled
+
+    compile_all = search._compile
+    monkeypatch.setattr(search, "_compile", keeping)
+    number, numbers = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((1,), jnp.int32)
+    new, stored = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 2, 16), (2, 1, 2, 8, 16)))
+    op, args = ops(["cached_attention"])["cached_attention"], (new, new, new, stored, stored, number, numbers, number)
+    trials = [(op.implementations[name], None) for name in ("sliced", "reference")]
+    measure(op, trials, args, {"scale": 0.25}, policy=QUICK)
+    assert [each.memory_analysis().alias_size_in_bytes for each in compiled] == [2 * 4 * 512] * 2
 
 
 def test_nothing_to_measure_and_nothing_that_ran_are_errors(op):
