@@ -166,6 +166,8 @@ def _prefer(target: str, q: Any, k: Any, v: Any, masks: Masks, *, scale: float) 
 
 _FOLDER = reference.__file__.removesuffix("reference.py")
 _SHARED = (precision.__file__, reference.__file__, _FOLDER + "masks.py")
+_ROOT = precision.__file__.removesuffix("precision.py")
+_FLASH = (vjp.__file__, _ROOT + "online_softmax.py", _ROOT + "tile_products.py", *_SHARED)
 
 ATTENTION = Op(
     "attention",
@@ -180,7 +182,7 @@ ATTENTION = Op(
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(_FOLDER + "pallas_gpu.py", _FOLDER + "gpu_blocks.py", vjp.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_gpu.py", _FOLDER + "gpu_blocks.py", _ROOT + "head_blocks.py", *_FLASH),
         ),
         Implementation(
             "pallas_tpu",
@@ -189,7 +191,7 @@ ATTENTION = Op(
             accepts=vjp.flash_accepts,
             configs=ConfigSpace(tiles.TpuTiles, tiles.tpu_heuristic, tiles.tpu_candidates),
             interpretable=True,
-            sources=(_FOLDER + "pallas_tpu.py", vjp.__file__, *_SHARED),
+            sources=(_FOLDER + "pallas_tpu.py", _FOLDER + "tpu_blocks.py", *_FLASH),
         ),
         Implementation(
             "cudnn",

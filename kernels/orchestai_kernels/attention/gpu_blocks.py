@@ -1,50 +1,79 @@
-"""How the GPU's flash kernels cut their arrays into blocks."""
+"""How the GPU's flash kernels cut their arrays into blocks, and what a block may see."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
-import jax
 from jax.experimental import pallas as pl
 from jaxtyping import Array
 
-from orchestai_kernels.arrays import Int8Array
-from orchestai_kernels.attention.masks import RowMasks
-from orchestai_kernels.attention.vjp import pad_axis, pad_given
+from orchestai_kernels.attention.masks import RowMasks, visible_tile
+from orchestai_kernels.attention.vjp import Static, pad_axis, pad_given
+from orchestai_kernels.head_blocks import HeadBlocks
 
 
-class Blocks:
-    """Block specs over arrays [batch, length, kv_heads, dim]; the grid's last axis is batch × kv_heads, its first walks
-    over rows (`row_axis` 0) or over keys (None).
-    """
-
-    def __init__(self, kv_heads: int, row_axis: int | None):
-        self.kv_heads, self.row_axis = kv_heads, row_axis
-
-    def of(self, p: Any) -> tuple[Any, Any]:
-        """(batch element, key head) of a program."""
-        return jax.lax.div(p, self.kv_heads), jax.lax.rem(p, self.kv_heads)
+class Blocks(HeadBlocks):
+    """Block specs over arrays [batch, length, kv_heads, dim]; the grid's first axis walks over rows or over keys."""
 
     def number(self) -> pl.BlockSpec:
         """One number a batch element."""
         return pl.BlockSpec((None,), lambda *g: (self.of(g[-1])[0],))
 
-    def rows(self, block: int, dim: int) -> pl.BlockSpec:
-        """A block of the length's axis, by the grid's first axis."""
-        return pl.BlockSpec((None, block, None, dim), lambda *g: (self.of(g[-1])[0], g[0], self.of(g[-1])[1], 0))
-
-    columns = rows
-
-    def whole(self, length: int, dim: int | None = None) -> pl.BlockSpec:
-        """All of the length's axis; without `dim` of an array [batch, length, kv_heads]."""
-        if dim is None:
-            return pl.BlockSpec((None, length, None), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1]))
-        return pl.BlockSpec((None, length, None, dim), lambda *g: (self.of(g[-1])[0], 0, self.of(g[-1])[1], 0))
-
     def row_numbers(self, block: int | None, length: int = 0) -> pl.BlockSpec:
         """Of an array [batch, kv_heads, rows]: a block of rows by the grid's first axis, or all."""
         return pl.BlockSpec((None, None, block or length), lambda *g: (*self.of(g[-1]), g[0] if block else 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """Within a kernel: what a program's tiles of scores may see."""
+
+    static: Static
+    """What the kernel is specialised for."""
+    length: Array
+    """Visible keys."""
+    start: Array
+    """Position of the first query."""
+    mask: Any
+    """Ref [rows, keys] or None; as the others, blocked along rows or keys, else whole."""
+    row_segments: Any
+    """Ref [rows] or None."""
+    key_segments: Any
+    """Ref [keys] or None."""
+
+    @property
+    def anything(self) -> bool:
+        """Whether more is hidden than lengths and order hide."""
+        return self.mask is not None or self.row_segments is not None
+
+    def visible(self, rows: Array, keys: Array, row_at: Any, key_at: Any, *, turned: bool = False) -> Array:
+        """Which scores of the tile [rows, keys] count, or of [keys, rows] if `turned`.
+
+        Args:
+          rows, keys: their numbers, [rows] and [keys].
+          row_at, key_at: where they lie in the refs.
+        """
+
+        def by_row(x: Array) -> Array:
+            return x[None, :] if turned else x[:, None]
+
+        def by_key(x: Array) -> Array:
+            return x[:, None] if turned else x[None, :]
+
+        mask = None if self.mask is None else self.mask[row_at, key_at]
+        return visible_tile(
+            by_row(rows),
+            by_key(keys),
+            length=self.length,
+            start=self.start,
+            group=self.static.group,
+            causal=self.static.causal,
+            row_segments=None if self.row_segments is None else by_row(self.row_segments[row_at]),
+            key_segments=None if self.key_segments is None else by_key(self.key_segments[key_at]),
+            mask=mask.T if turned and mask is not None else mask,
+        )
 
 
 def masked_inputs(
@@ -91,8 +120,3 @@ def fit(x: Array, block: int) -> Array:
     """[batch, length, kv_heads, dim] padded to whole blocks, and dim to a power of two that Triton can multiply."""
     dim = max(16, pl.next_power_of_2(x.shape[-1]))
     return pad_axis(pad_axis(x, 1, block), 3, dim)
-
-
-def parts(x: Array | Int8Array) -> tuple[Array, Array | None]:
-    """(numbers, scales), None for float numbers."""
-    return (x.values, x.scale) if isinstance(x, Int8Array) else (x, None)

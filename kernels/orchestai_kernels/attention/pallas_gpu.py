@@ -18,9 +18,20 @@ from jaxtyping import Array, Float
 
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention.config import GpuTiles
-from orchestai_kernels.attention.gpu_blocks import Blocks, fit, masked_inputs, padded_masks, parts
-from orchestai_kernels.attention.masks import Masks, RowMasks, visible_tile
-from orchestai_kernels.attention.vjp import LOG2_E, FlashKernels, Static, flash_attention, pad_axis, pad_given
+from orchestai_kernels.attention.gpu_blocks import Blocks, Hidden, fit, masked_inputs, padded_masks
+from orchestai_kernels.attention.masks import Masks, RowMasks
+from orchestai_kernels.attention.vjp import (
+    LOG2_E,
+    FlashKernels,
+    Static,
+    flash_attention,
+    pad_axis,
+    pad_given,
+    parts,
+    score_gradients,
+)
+from orchestai_kernels.online_softmax import softmax_end, softmax_step
+from orchestai_kernels.tile_products import triton_product
 
 
 def attention_pallas_gpu(
@@ -35,18 +46,6 @@ def attention_pallas_gpu(
 ) -> Float[Array, "batch queries heads value_dim"]:
     """Flash attention with a backward of its own."""
     return flash_attention(KERNELS, q, k, v, masks, scale=scale, tiles=config, interpret=interpret)
-
-
-def _dot(a: Array, b: Array) -> Array:
-    """a bᵀ in float32; exact products for float32, where Triton would round to tf32."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return plgpu.dot(a, b, trans_b=True, precision=precision)
-
-
-def _times(a: Array, b: Array) -> Array:
-    """a b in float32."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return plgpu.dot(a, b, precision=precision)
 
 
 def _least(*bounds: Array | int) -> Array:
@@ -80,7 +79,7 @@ def _forward_kernel(
     steps: int,
 ) -> None:
     tiles: GpuTiles = static.tiles
-    length, start = lengths[...], starts[...]
+    hidden = Hidden(static, lengths[...], starts[...], mask, row_segments, key_segments)
     first_row = pl.program_id(0) * tiles.block_rows
     rows = first_row + jnp.arange(tiles.block_rows)
     q = q_ref[...]
@@ -88,42 +87,28 @@ def _forward_kernel(
     def step(index: Array, carry: Any, *, masked: bool) -> Any:
         acc, most, total = carry
         at = pl.ds(index * tiles.block_keys, tiles.block_keys)
-        scores = _dot(q, k_ref[at, :].astype(q.dtype)) * (static.scale * LOG2_E)  # [rows, keys]
+        scores = triton_product(q, k_ref[at, :].astype(q.dtype), turned=True) * (static.scale * LOG2_E)  # [rows, keys]
         if k_scale is not None:
             scores = scores * k_scale[at][None, :]
         if masked:
-            visible = visible_tile(
-                rows[:, None],
-                (index * tiles.block_keys + jnp.arange(tiles.block_keys))[None, :],
-                length=length,
-                start=start,
-                group=static.group,
-                causal=static.causal,
-                row_segments=None if row_segments is None else row_segments[...][:, None],
-                key_segments=None if key_segments is None else key_segments[at][None, :],
-                mask=None if mask is None else mask[:, at],
-            )
-            scores = jnp.where(visible, scores, -jnp.inf)
-        higher = jnp.maximum(most, jnp.max(scores, axis=1))
-        shift = jnp.where(higher == -jnp.inf, 0.0, higher)  # -inf - -inf would be NaN
-        weights = jnp.exp2(scores - shift[:, None])
-        fade = jnp.exp2(most - shift)
-        total = total * fade + jnp.sum(weights, axis=1)
+            keys = index * tiles.block_keys + jnp.arange(tiles.block_keys)
+            scores = jnp.where(hidden.visible(rows, keys, slice(None), at), scores, -jnp.inf)
+        weights, fade, most, total = softmax_step(scores, most, total, axis=1, exponential=jnp.exp2)
         if v_scale is not None:
             weights = weights * v_scale[at][None, :]
-        acc = acc * fade[:, None] + _times(weights.astype(q.dtype), v_ref[at, :].astype(q.dtype))
-        return acc, higher, total
+        acc = acc * fade[:, None] + triton_product(weights.astype(q.dtype), v_ref[at, :].astype(q.dtype))
+        return acc, most, total
 
     per_split = -(-steps // tiles.splits)
     low = pl.program_id(1) * per_split
-    high = _least(low + per_split, _up(length, tiles.block_keys))
-    whole = _down(length, tiles.block_keys)
+    high = _least(low + per_split, _up(hidden.length, tiles.block_keys))
+    whole = _down(hidden.length, tiles.block_keys)
     if static.causal:
         group = jnp.int32(static.group)
-        last = start + jax.lax.div(first_row + (tiles.block_rows - 1), group)
+        last = hidden.start + jax.lax.div(first_row + (tiles.block_rows - 1), group)
         high = _least(high, _up(last + 1, tiles.block_keys))
-        whole = _least(whole, _down(start + jax.lax.div(first_row, group) + 1, tiles.block_keys))
-    whole = low if mask is not None or row_segments is not None else jnp.clip(whole, low, jnp.maximum(low, high))
+        whole = _least(whole, _down(hidden.start + jax.lax.div(first_row, group) + 1, tiles.block_keys))
+    whole = low if hidden.anything else jnp.clip(whole, low, jnp.maximum(low, high))
     carry = (
         jnp.zeros((tiles.block_rows, v_ref.shape[-1]), jnp.float32),
         jnp.full(tiles.block_rows, -jnp.inf, jnp.float32),
@@ -131,8 +116,8 @@ def _forward_kernel(
     )
     carry = jax.lax.fori_loop(low, whole, functools.partial(step, masked=False), carry)
     acc, most, total = jax.lax.fori_loop(whole, high, functools.partial(step, masked=True), carry)
-    out_ref[...] = (acc / jnp.where(total == 0, 1.0, total)[:, None]).astype(out_ref.dtype)
-    lse_ref[...] = most + jnp.log2(total)
+    out, lse_ref[...] = softmax_end(acc, most, total, axis=1, logarithm=jnp.log2)
+    out_ref[...] = out.astype(out_ref.dtype)
 
 
 def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple[Array, Array]:
@@ -144,7 +129,7 @@ def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple
     q = fit(q, tiles.block_rows)
     k, v = fit(k, tiles.block_keys), fit(v, tiles.block_keys)
     k_scale, v_scale = pad_given(k_scale, 1, tiles.block_keys), pad_given(v_scale, 1, tiles.block_keys)
-    blocks = Blocks(kv_heads, row_axis=0)
+    blocks = Blocks(kv_heads)
     args, specs = masked_inputs(masks, blocks, tiles.block_rows, None)
     split_out = (tiles.splits, *q.shape[:-1], v.shape[-1])
     out, lse = pl.pallas_call(
@@ -152,7 +137,7 @@ def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple
         grid=(q.shape[1] // tiles.block_rows, tiles.splits, batch * kv_heads),
         in_specs=[
             *specs[:2],
-            blocks.rows(tiles.block_rows, q.shape[-1]),
+            blocks.block(tiles.block_rows, q.shape[-1]),
             blocks.whole(k.shape[1], k.shape[-1]),
             blocks.whole(v.shape[1], v.shape[-1]),
             None if k_scale is None else blocks.whole(k.shape[1]),
@@ -209,33 +194,27 @@ def _dq_kernel(
     static: Static,
 ) -> None:
     tiles: GpuTiles = static.tiles
-    length, start = lengths[...], starts[...]
+    hidden = Hidden(static, lengths[...], starts[...], mask, row_segments, key_segments)
     first_row = pl.program_id(0) * tiles.block_rows_dq
     rows = first_row + jnp.arange(tiles.block_rows_dq)
     q, dout, lse, delta = q_ref[...], dout_ref[...], lse_ref[...], delta_ref[...]
 
     def step(index: Array, dq: Array) -> Array:
         at = pl.ds(index * tiles.block_keys_dq, tiles.block_keys_dq)
-        k = k_ref[at, :]
-        scores = _dot(q, k) * (static.scale * LOG2_E)  # [rows, keys]
-        visible = visible_tile(
-            rows[:, None],
-            (index * tiles.block_keys_dq + jnp.arange(tiles.block_keys_dq))[None, :],
-            length=length,
-            start=start,
-            group=static.group,
-            causal=static.causal,
-            row_segments=None if row_segments is None else row_segments[...][:, None],
-            key_segments=None if key_segments is None else key_segments[at][None, :],
-            mask=None if mask is None else mask[:, at],
+        k, keys = k_ref[at, :], index * tiles.block_keys_dq + jnp.arange(tiles.block_keys_dq)
+        _, dscores = score_gradients(  # [rows, keys]
+            triton_product(q, k, turned=True),
+            triton_product(dout, v_ref[at, :], turned=True),
+            lse[:, None],
+            delta[:, None],
+            hidden.visible(rows, keys, slice(None), at),
+            static.scale,
         )
-        weights = jnp.where(visible, jnp.exp2(scores - lse[:, None]), 0.0)
-        dscores = weights * (_dot(dout, v_ref[at, :]) - delta[:, None]) * static.scale
-        return dq + _times(dscores.astype(q.dtype), k)
+        return dq + triton_product(dscores.astype(q.dtype), k)
 
-    high = _up(length, tiles.block_keys_dq)
+    high = _up(hidden.length, tiles.block_keys_dq)
     if static.causal:
-        last = start + jax.lax.div(first_row + (tiles.block_rows_dq - 1), jnp.int32(static.group))
+        last = hidden.start + jax.lax.div(first_row + (tiles.block_rows_dq - 1), jnp.int32(static.group))
         high = _least(high, _up(last + 1, tiles.block_keys_dq))
     zero = jnp.zeros((tiles.block_rows_dq, q.shape[-1]), jnp.float32)
     dq_ref[...] = jax.lax.fori_loop(0, high, step, zero).astype(dq_ref.dtype)
@@ -260,7 +239,7 @@ def _dkv_kernel(
     steps: int,
 ) -> None:
     tiles: GpuTiles = static.tiles
-    length, start = lengths[...], starts[...]
+    hidden = Hidden(static, lengths[...], starts[...], mask, row_segments, key_segments)
     first_key = pl.program_id(0) * tiles.block_keys_dkv
     keys = first_key + jnp.arange(tiles.block_keys_dkv)
     k, v = k_ref[...], v_ref[...]
@@ -268,28 +247,21 @@ def _dkv_kernel(
     def step(index: Array, carry: Any) -> Any:
         dk, dv = carry
         at = pl.ds(index * tiles.block_rows_dkv, tiles.block_rows_dkv)
-        q, dout, lse, delta = q_ref[at, :], dout_ref[at, :], lse_ref[at], delta_ref[at]
-        scores = _dot(k, q) * (static.scale * LOG2_E)  # [keys, rows]: turned, so that no tile need be transposed
-        visible = visible_tile(
-            (index * tiles.block_rows_dkv + jnp.arange(tiles.block_rows_dkv))[None, :],
-            keys[:, None],
-            length=length,
-            start=start,
-            group=static.group,
-            causal=static.causal,
-            row_segments=None if row_segments is None else row_segments[at][None, :],
-            key_segments=None if key_segments is None else key_segments[...][:, None],
-            mask=None if mask is None else mask[at, :].T,
+        q, dout, rows = q_ref[at, :], dout_ref[at, :], index * tiles.block_rows_dkv + jnp.arange(tiles.block_rows_dkv)
+        weights, dscores = score_gradients(  # [keys, rows]: turned, so that no tile need be transposed
+            triton_product(k, q, turned=True),
+            triton_product(v, dout, turned=True),
+            lse_ref[at][None, :],
+            delta_ref[at][None, :],
+            hidden.visible(rows, keys, at, slice(None), turned=True),
+            static.scale,
         )
-        weights = jnp.where(visible, jnp.exp2(scores - lse[None, :]), 0.0)
-        dv = dv + _times(weights.astype(dout.dtype), dout)
-        dscores = weights * (_dot(v, dout) - delta[None, :]) * static.scale
-        return dk + _times(dscores.astype(q.dtype), q), dv
+        return dk + triton_product(dscores.astype(q.dtype), q), dv + triton_product(weights.astype(dout.dtype), dout)
 
     low = jnp.int32(0)
     if static.causal:  # the first row that sees the first key
-        low = _down(jnp.maximum(first_key - start, 0) * static.group, tiles.block_rows_dkv)
-    high = jnp.where(first_key < length, steps, 0)
+        low = _down(jnp.maximum(first_key - hidden.start, 0) * static.group, tiles.block_rows_dkv)
+    high = jnp.where(first_key < hidden.length, steps, 0)
     zero = (jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32))
     dk, dv = jax.lax.fori_loop(low, high, step, zero)
     dk_ref[...] = dk.astype(dk_ref.dtype)
@@ -311,29 +283,29 @@ def _backward(
     params = plgpu.CompilerParams(num_warps=tiles.num_warps_backward, num_stages=tiles.num_stages_backward)
     arrays = (q, k, v, dout, lse, delta)
 
-    blocks = Blocks(kv_heads, row_axis=0)
+    blocks = Blocks(kv_heads)
     args, specs = masked_inputs(masks, blocks, tiles.block_rows_dq, None)
     dq = pl.pallas_call(
         functools.partial(_dq_kernel, static=static),
         grid=(q.shape[1] // tiles.block_rows_dq, batch * kv_heads),
         in_specs=[
             *specs[:2],
-            blocks.rows(tiles.block_rows_dq, q.shape[-1]),
+            blocks.block(tiles.block_rows_dq, q.shape[-1]),
             blocks.whole(k.shape[1], k.shape[-1]),
             blocks.whole(v.shape[1], v.shape[-1]),
-            blocks.rows(tiles.block_rows_dq, dout.shape[-1]),
+            blocks.block(tiles.block_rows_dq, dout.shape[-1]),
             blocks.row_numbers(tiles.block_rows_dq),
             blocks.row_numbers(tiles.block_rows_dq),
             *specs[2:],
         ],
-        out_specs=blocks.rows(tiles.block_rows_dq, q.shape[-1]),
+        out_specs=blocks.block(tiles.block_rows_dq, q.shape[-1]),
         out_shape=jax.ShapeDtypeStruct(q.shape, q.dtype),
         compiler_params=params,
         interpret=static.interpret,
         name="attention_dq",
     )(*args[:2], *arrays, *args[2:])
 
-    blocks = Blocks(kv_heads, row_axis=None)
+    blocks = Blocks(kv_heads)
     args, specs = masked_inputs(masks, blocks, None, tiles.block_keys_dkv)
     dk, dv = pl.pallas_call(
         functools.partial(_dkv_kernel, static=static, steps=q.shape[1] // tiles.block_rows_dkv),
@@ -341,16 +313,16 @@ def _backward(
         in_specs=[
             *specs[:2],
             blocks.whole(q.shape[1], q.shape[-1]),
-            blocks.columns(tiles.block_keys_dkv, k.shape[-1]),
-            blocks.columns(tiles.block_keys_dkv, v.shape[-1]),
+            blocks.block(tiles.block_keys_dkv, k.shape[-1]),
+            blocks.block(tiles.block_keys_dkv, v.shape[-1]),
             blocks.whole(q.shape[1], dout.shape[-1]),
             blocks.row_numbers(None, q.shape[1]),
             blocks.row_numbers(None, q.shape[1]),
             *specs[2:],
         ],
         out_specs=[
-            blocks.columns(tiles.block_keys_dkv, k.shape[-1]),
-            blocks.columns(tiles.block_keys_dkv, v.shape[-1]),
+            blocks.block(tiles.block_keys_dkv, k.shape[-1]),
+            blocks.block(tiles.block_keys_dkv, v.shape[-1]),
         ],
         out_shape=[jax.ShapeDtypeStruct(k.shape, k.dtype), jax.ShapeDtypeStruct(v.shape, v.dtype)],
         compiler_params=params,

@@ -19,9 +19,18 @@ from jaxtyping import Array, Float
 from orchestai_kernels.arrays import Int8Array
 from orchestai_kernels.attention.config import TpuTiles
 from orchestai_kernels.attention.masks import Masks, RowMasks, visible_tile
-from orchestai_kernels.attention.vjp import LOG2_E, FlashKernels, Static, flash_attention, pad_axis, pad_given
-
-_LANES = 128
+from orchestai_kernels.attention.tpu_blocks import LANES, Blocks, by_head, by_length, scale_by_head
+from orchestai_kernels.attention.vjp import (
+    LOG2_E,
+    FlashKernels,
+    Static,
+    flash_attention,
+    pad_axis,
+    parts,
+    score_gradients,
+)
+from orchestai_kernels.online_softmax import softmax_end, softmax_step
+from orchestai_kernels.tile_products import mosaic_product
 
 
 def attention_pallas_tpu(
@@ -36,13 +45,6 @@ def attention_pallas_tpu(
 ) -> Float[Array, "batch queries heads value_dim"]:
     """Flash attention with a backward of its own."""
     return flash_attention(KERNELS, q, k, v, masks, scale=scale, tiles=config, interpret=interpret)
-
-
-def _dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:
-    """Product in float32; exact for float32, where the matrix unit would round to bfloat16."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    axes = (((contract[0],), (contract[1],)), ((), ()))
-    return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,28 +116,24 @@ def _forward_kernel(
     @pl.when(tile.reached(lengths, starts, head, row_block, key_block))
     def _step() -> None:
         q = q_ref[...]
-        scores = _dot(q, k_ref[...].astype(q.dtype), (1, 1)) * (tile.static.scale * LOG2_E)
+        scores = mosaic_product(q, k_ref[...].astype(q.dtype), (1, 1)) * (tile.static.scale * LOG2_E)
         if k_scale is not None:
             scores = scores * k_scale[...]
         hidden = (mask, row_segments, key_segments)
         scores = jnp.where(tile.visible(lengths, starts, head, row_block, key_block, hidden), scores, -jnp.inf)
-        most = most_ref[:, :1]
-        higher = jnp.maximum(most, jnp.max(scores, axis=1, keepdims=True))
-        shift = jnp.where(higher == -jnp.inf, 0.0, higher)  # -inf - -inf would be NaN
-        weights = jnp.exp2(scores - shift)
-        fade = jnp.exp2(most - shift)
-        total = total_ref[:, :1] * fade + jnp.sum(weights, axis=1, keepdims=True)
+        weights, fade, most, total = softmax_step(
+            scores, most_ref[:, :1], total_ref[:, :1], axis=1, exponential=jnp.exp2
+        )
         if v_scale is not None:
             weights = weights * v_scale[...]
-        acc_ref[...] = acc_ref[...] * fade + _dot(weights.astype(q.dtype), v_ref[...].astype(q.dtype), (1, 0))
-        most_ref[...] = jnp.broadcast_to(higher, most_ref.shape)
+        acc_ref[...] = acc_ref[...] * fade + mosaic_product(weights.astype(q.dtype), v_ref[...].astype(q.dtype), (1, 0))
+        most_ref[...] = jnp.broadcast_to(most, most_ref.shape)
         total_ref[...] = jnp.broadcast_to(total, total_ref.shape)
 
     @pl.when(key_block == pl.num_programs(2) - 1)
     def _end() -> None:
-        total = total_ref[:, :1]
-        out_ref[...] = (acc_ref[...] / jnp.where(total == 0, 1.0, total)).astype(out_ref.dtype)
-        lse_ref[...] = most_ref[:, :1] + jnp.log2(total)
+        out, lse_ref[...] = softmax_end(acc_ref[...], most_ref[:, :1], total_ref[:, :1], axis=1, logarithm=jnp.log2)
+        out_ref[...] = out.astype(out_ref.dtype)
 
 
 def _dq_kernel(
@@ -165,7 +163,7 @@ def _dq_kernel(
     def _step() -> None:
         visible = tile.visible(lengths, starts, head, row_block, key_block, (mask, row_segments, key_segments))
         _, dscores = _score_gradients(q_ref, k_ref, v_ref, dout_ref, lse_ref, delta_ref, visible, tile.static)
-        acc_ref[...] += _dot(dscores.astype(k_ref.dtype), k_ref[...], (1, 0))
+        acc_ref[...] += mosaic_product(dscores.astype(k_ref.dtype), k_ref[...], (1, 0))
 
     @pl.when(key_block == pl.num_programs(2) - 1)
     def _end() -> None:
@@ -202,8 +200,8 @@ def _dkv_kernel(
     def _step() -> None:
         visible = tile.visible(lengths, starts, head, row_block, key_block, (mask, row_segments, key_segments))
         weights, dscores = _score_gradients(q_ref, k_ref, v_ref, dout_ref, lse_ref, delta_ref, visible, tile.static)
-        dv_acc[...] += _dot(weights.astype(dout_ref.dtype), dout_ref[...], (0, 0))
-        dk_acc[...] += _dot(dscores.astype(q_ref.dtype), q_ref[...], (0, 0))
+        dv_acc[...] += mosaic_product(weights.astype(dout_ref.dtype), dout_ref[...], (0, 0))
+        dk_acc[...] += mosaic_product(dscores.astype(q_ref.dtype), q_ref[...], (0, 0))
 
     @pl.when(row_block == pl.num_programs(2) - 1)
     def _end() -> None:
@@ -214,21 +212,21 @@ def _dkv_kernel(
 def _score_gradients(
     q_ref: Any, k_ref: Any, v_ref: Any, dout_ref: Any, lse_ref: Any, delta_ref: Any, visible: Array, static: Static
 ) -> tuple[Array, Array]:
-    """(weights, gradients of the scores before scaling by `scale`'s inner product), both [rows, keys] in float32."""
-    scores = _dot(q_ref[...], k_ref[...], (1, 1)) * (static.scale * LOG2_E)
-    weights = jnp.where(visible, jnp.exp2(scores - lse_ref[...]), 0.0)
-    return weights, weights * (_dot(dout_ref[...], v_ref[...], (1, 1)) - delta_ref[...]) * static.scale
+    """See `score_gradients`; both [rows, keys]."""
+    products = mosaic_product(q_ref[...], k_ref[...], (1, 1))
+    dweights = mosaic_product(dout_ref[...], v_ref[...], (1, 1))
+    return score_gradients(products, dweights, lse_ref[...], delta_ref[...], visible, static.scale)
 
 
 def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple[Array, Array]:
     tiles: TpuTiles = static.tiles
     batch, rows, kv_heads, _ = q.shape
     value_dim = v.shape[-1]
-    (k, k_scale), (v, v_scale) = _parts(k), _parts(v)
-    q = _by_head(q, tiles.block_rows)
-    k, v = _by_head(k, tiles.block_keys), _by_head(v, tiles.block_keys)
-    k_scale, v_scale = (_scale_by_head(scale, tiles.block_keys) for scale in (k_scale, v_scale))
-    at = _Specs(kv_heads, tiles.block_rows, tiles.block_keys, rows_first=True)
+    (k, k_scale), (v, v_scale) = parts(k), parts(v)
+    q = by_head(q, tiles.block_rows)
+    k, v = by_head(k, tiles.block_keys), by_head(v, tiles.block_keys)
+    k_scale, v_scale = (scale_by_head(scale, tiles.block_keys) for scale in (k_scale, v_scale))
+    at = Blocks(kv_heads, tiles.block_rows, tiles.block_keys, rows_first=True)
     hidden, hidden_specs = at.hidden(masks)
     out, lse = pl.pallas_call(
         functools.partial(_forward_kernel, tile=_Tile(static, kv_heads, tiles.block_rows, tiles.block_keys)),
@@ -246,8 +244,8 @@ def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple
             out_specs=[at.rows(v.shape[2]), at.rows(1)],
             scratch_shapes=[
                 pltpu.VMEM((tiles.block_rows, v.shape[2]), jnp.float32),
-                pltpu.VMEM((tiles.block_rows, _LANES), jnp.float32),
-                pltpu.VMEM((tiles.block_rows, _LANES), jnp.float32),
+                pltpu.VMEM((tiles.block_rows, LANES), jnp.float32),
+                pltpu.VMEM((tiles.block_rows, LANES), jnp.float32),
             ],
         ),
         out_shape=[
@@ -258,7 +256,7 @@ def _forward(q: Array, k: Any, v: Any, masks: RowMasks, static: Static) -> tuple
         interpret=static.interpret,
         name="attention_forward",
     )(masks.lengths, masks.starts, q, k, v, k_scale, v_scale, *hidden)
-    out = _by_length(out[:, :rows, :value_dim], batch)
+    out = by_length(out[:, :rows, :value_dim], batch)
     return out, lse[:, :rows, 0].reshape(batch, kv_heads, rows)
 
 
@@ -269,17 +267,17 @@ def _backward(
     batch, rows, kv_heads, head_dim = q.shape
     keys, value_dim = k.shape[1], v.shape[-1]
     block_rows, block_keys = tiles.block_rows_backward, tiles.block_keys_backward
-    q, dout = _by_head(q, block_rows), _by_head(dout, block_rows)
-    k, v = _by_head(k, block_keys), _by_head(v, block_keys)
+    q, dout = by_head(q, block_rows), by_head(dout, block_rows)
+    k, v = by_head(k, block_keys), by_head(v, block_keys)
     lse, delta = (pad_axis(x.reshape(batch * kv_heads, rows, 1), 1, block_rows) for x in (lse, delta))
     heads, row_blocks, key_blocks = q.shape[0], q.shape[1] // block_rows, k.shape[1] // block_keys
     tile = _Tile(static, kv_heads, block_rows, block_keys)
 
-    def specs(at: _Specs) -> list[pl.BlockSpec]:
+    def specs(at: Blocks) -> list[pl.BlockSpec]:
         dims = at.rows(q.shape[2]), at.keys(k.shape[2]), at.keys(v.shape[2]), at.rows(dout.shape[2])
         return [*dims, at.rows(1), at.rows(1)]
 
-    at = _Specs(kv_heads, block_rows, block_keys, rows_first=True)
+    at = Blocks(kv_heads, block_rows, block_keys, rows_first=True)
     hidden, hidden_specs = at.hidden(masks)
     dq = pl.pallas_call(
         functools.partial(_dq_kernel, tile=tile),
@@ -296,7 +294,7 @@ def _backward(
         name="attention_dq",
     )(masks.lengths, masks.starts, q, k, v, dout, lse, delta, *hidden)
 
-    at = _Specs(kv_heads, block_rows, block_keys, rows_first=False)
+    at = Blocks(kv_heads, block_rows, block_keys, rows_first=False)
     hidden, hidden_specs = at.hidden(masks)
     dk, dv = pl.pallas_call(
         functools.partial(_dkv_kernel, tile=tile),
@@ -316,83 +314,13 @@ def _backward(
         name="attention_dkv",
     )(masks.lengths, masks.starts, q, k, v, dout, lse, delta, *hidden)
     return (
-        _by_length(dq[:, :rows, :head_dim], batch),
-        _by_length(dk[:, :keys, :head_dim], batch),
-        _by_length(dv[:, :keys, :value_dim], batch),
+        by_length(dq[:, :rows, :head_dim], batch),
+        by_length(dk[:, :keys, :head_dim], batch),
+        by_length(dv[:, :keys, :value_dim], batch),
     )
 
 
 _PARAMS = pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"))
-
-
-class _Specs:
-    """Block specs of a grid (batch · kv_heads, rows, keys), or (…, keys, rows) where rows do not come first. The index
-    maps also get the prefetched scalars.
-    """
-
-    def __init__(self, kv_heads: int, block_rows: int, block_keys: int, rows_first: bool):
-        self.kv_heads, self.block_rows, self.block_keys = kv_heads, block_rows, block_keys
-        self.row_axis, self.key_axis = (1, 2) if rows_first else (2, 1)
-
-    def rows(self, dim: int) -> pl.BlockSpec:
-        """[batch · kv_heads, rows, dim] by rows."""
-        return pl.BlockSpec((None, self.block_rows, dim), lambda *g: (g[0], g[self.row_axis], 0))
-
-    def keys(self, dim: int) -> pl.BlockSpec:
-        """[batch · kv_heads, keys, dim] by keys."""
-        return pl.BlockSpec((None, self.block_keys, dim), lambda *g: (g[0], g[self.key_axis], 0))
-
-    def key_numbers(self) -> pl.BlockSpec:
-        """[batch · kv_heads, 1, keys] by keys."""
-        return pl.BlockSpec((None, 1, self.block_keys), lambda *g: (g[0], 0, g[self.key_axis]))
-
-    def hidden(self, masks: RowMasks) -> tuple[list[Any], list[Any]]:
-        """(mask, row segments [batch, rows, 1], key segments [batch, 1, keys]) and their specs."""
-        mask = pad_given(pad_given(masks.mask, 2, self.block_rows), 3, self.block_keys)
-        arrays: list[Any] = [mask, None, None]
-        specs: list[Any] = [None, None, None]
-        if mask is not None:
-            b, heads = mask.shape[:2]
-
-            def mask_at(*g: Any) -> tuple[Any, ...]:
-                element, head = jax.lax.div(g[0], self.kv_heads), jax.lax.rem(g[0], self.kv_heads)
-                return (element if b > 1 else 0, head if heads > 1 else 0, g[self.row_axis], g[self.key_axis])
-
-            specs[0] = pl.BlockSpec((None, None, self.block_rows, self.block_keys), mask_at)
-        if masks.row_segments is not None and masks.key_segments is not None:
-            arrays[1] = pad_axis(masks.row_segments[:, :, None], 1, self.block_rows)
-            arrays[2] = pad_axis(masks.key_segments[:, None, :], 2, self.block_keys)
-            specs[1] = pl.BlockSpec(
-                (None, self.block_rows, 1), lambda *g: (jax.lax.div(g[0], self.kv_heads), g[self.row_axis], 0)
-            )
-            specs[2] = pl.BlockSpec(
-                (None, 1, self.block_keys), lambda *g: (jax.lax.div(g[0], self.kv_heads), 0, g[self.key_axis])
-            )
-        return arrays, specs
-
-
-def _by_head(x: Array, block: int) -> Array:
-    """[batch, length, kv_heads, dim] → [batch · kv_heads, whole blocks, dim in whole lanes]."""
-    batch, length, heads, dim = x.shape
-    by_head = jnp.swapaxes(x, 1, 2).reshape(batch * heads, length, dim)
-    return pad_axis(pad_axis(by_head, 1, block), 2, _LANES)
-
-
-def _by_length(x: Array, batch: int) -> Array:
-    """[batch · kv_heads, length, dim] → [batch, length, kv_heads, dim]."""
-    return jnp.swapaxes(x.reshape(batch, -1, *x.shape[1:]), 1, 2)
-
-
-def _scale_by_head(scale: Array | None, block: int) -> Array | None:
-    """[batch, keys, kv_heads] → [batch · kv_heads, 1, whole blocks]."""
-    if scale is None:
-        return None
-    batch, keys, heads = scale.shape
-    return pad_axis(jnp.swapaxes(scale, 1, 2).reshape(batch * heads, 1, keys), 2, block)
-
-
-def _parts(x: Array | Int8Array) -> tuple[Array, Array | None]:
-    return (x.values, x.scale) if isinstance(x, Int8Array) else (x, None)
 
 
 KERNELS = FlashKernels(_forward, _backward)

@@ -106,6 +106,22 @@ def flash_accepts(q: Any, k: Any, v: Any, masks: Masks, *, scale: float) -> None
         raise NotImplementedError(f"wants float32, bfloat16 or float16, got {q.dtype}")
 
 
+def score_gradients(
+    products: Array, dweights: Array, lse: Array, delta: Array, visible: Array, scale: float
+) -> tuple[Array, Array]:
+    """Within a kernel, for a tile: (weights, gradients of the scaled products) in float32 (Dao 2023, algorithm 2).
+
+    `products` are q · k, `dweights` dout · v; a row's `lse` and `delta` broadcast to the tile.
+    """
+    weights = jnp.where(visible, jnp.exp2(products * (scale * LOG2_E) - lse), 0.0)
+    return weights, weights * (dweights - delta) * scale
+
+
+def parts(x: Array | Int8Array) -> tuple[Array, Array | None]:
+    """(numbers, scales), None for float numbers."""
+    return (x.values, x.scale) if isinstance(x, Int8Array) else (x, None)
+
+
 def pad_axis(x: Array, axis: int, block: int) -> Array:
     """Zeros added at the end of an axis up to a multiple of `block`."""
     if x.shape[axis] % block == 0:

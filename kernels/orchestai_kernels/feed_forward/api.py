@@ -138,6 +138,7 @@ _SHARED = (
     rms_norm.__file__,
     stacked.__file__,
 )
+_PRODUCTS = precision.__file__.removesuffix("precision.py") + "tile_products.py"
 
 FEED_FORWARD = Op(
     "feed_forward",
@@ -153,7 +154,7 @@ FEED_FORWARD = Op(
             accepts=vjp.fused_accepts,
             configs=ConfigSpace(tiles.GpuTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(_FOLDER + "pallas_gpu.py", *_SHARED),
+            sources=(_FOLDER + "pallas_gpu.py", _PRODUCTS, *_SHARED),
         ),
         Implementation(
             "pallas_tpu",
@@ -162,7 +163,7 @@ FEED_FORWARD = Op(
             accepts=vjp.fused_accepts,
             configs=ConfigSpace(tiles.TpuTiles, tiles.tpu_heuristic, tiles.tpu_candidates),
             interpretable=True,
-            sources=(_FOLDER + "pallas_tpu.py", *_SHARED),
+            sources=(_FOLDER + "pallas_tpu.py", _PRODUCTS, *_SHARED),
         ),
         Implementation("xla", run=reference.feed_forward_xla, accepts=_xla_accepts, sources=_SHARED[1:]),
         Implementation("reference", run=reference.feed_forward_reference, sources=_SHARED[1:]),

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from orchestai_kernels.feed_forward.activations import Activation
 from orchestai_kernels.feed_forward.config import GpuTiles
 from orchestai_kernels.feed_forward.vjp import Static, combine, fused_feed_forward
+from orchestai_kernels.tile_products import triton_product
 
 
 def feed_forward_pallas_gpu(
@@ -35,14 +36,13 @@ def feed_forward_pallas_gpu(
 
 def _kernel(x: Any, gate: Any, up: Any, dhidden: Any, *outs: Any, static: Static, steps: int) -> None:
     tiles: GpuTiles = static.tiles
-    precision = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None  # else Triton would round to tf32
 
     def step(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         at = pl.ds(index * tiles.block_hidden, tiles.block_hidden)
         part = x[:, at]
         opened, raised = carry
-        opened = opened + plgpu.dot(part, gate[:, at], trans_b=True, precision=precision)
-        return opened, raised + plgpu.dot(part, up[:, at], trans_b=True, precision=precision)
+        opened = opened + triton_product(part, gate[:, at], turned=True)
+        return opened, raised + triton_product(part, up[:, at], turned=True)
 
     zero = jnp.zeros((tiles.block_tokens, tiles.block_features), jnp.float32)
     opened, raised = jax.lax.fori_loop(0, steps, step, (zero, zero))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from orchestai_kernels.feed_forward.activations import Activation
 from orchestai_kernels.feed_forward.config import TpuTiles
 from orchestai_kernels.feed_forward.vjp import Static, combine, fused_feed_forward
+from orchestai_kernels.tile_products import mosaic_product
 
 
 def feed_forward_pallas_tpu(
@@ -42,13 +43,8 @@ def _kernel(x: Any, gate: Any, up: Any, dhidden: Any, *rest: Any, static: Static
         opened[...] = jnp.zeros_like(opened)
         raised[...] = jnp.zeros_like(raised)
 
-    def product(weight: Array) -> Array:
-        precision = jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None  # else rounded to bfloat16
-        axes = (((1,), (1,)), ((), ()))
-        return jax.lax.dot_general(x[...], weight, axes, precision=precision, preferred_element_type=jnp.float32)
-
-    opened[...] += product(gate[...])
-    raised[...] += product(up[...])
+    opened[...] += mosaic_product(x[...], gate[...], (1, 1))
+    raised[...] += mosaic_product(x[...], up[...], (1, 1))
 
     @pl.when(step == pl.num_programs(2) - 1)
     def _end() -> None:

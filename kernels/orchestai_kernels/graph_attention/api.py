@@ -93,6 +93,7 @@ def _prefer(target: str, nodes: Any, *args: Any, aggregation: str, **options: An
     return ("reference", "pallas_gpu", "pallas_tpu")
 
 
+_SHARED = precision.__file__.removesuffix("precision.py")
 _REFERENCE = (reference.__file__, precision.__file__)
 
 GRAPH_ATTENTION = Op(
@@ -107,7 +108,12 @@ GRAPH_ATTENTION = Op(
             accepts=vjp.graph_accepts,
             configs=ConfigSpace(tiles.GraphTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
-            sources=(pallas_gpu.__file__, vjp.__file__, *_REFERENCE),
+            sources=(
+                pallas_gpu.__file__,
+                *(_SHARED + name for name in ("head_blocks.py", "online_softmax.py", "tile_products.py")),
+                vjp.__file__,
+                *_REFERENCE,
+            ),
         ),
         Implementation(
             "pallas_tpu",
@@ -115,7 +121,7 @@ GRAPH_ATTENTION = Op(
             platforms=("tpu",),
             accepts=pallas_tpu.tpu_accepts,
             interpretable=True,
-            sources=(pallas_tpu.__file__, vjp.__file__, *_REFERENCE),
+            sources=(pallas_tpu.__file__, _SHARED + "tile_products.py", vjp.__file__, *_REFERENCE),
         ),
         Implementation("reference", run=reference.graph_attention_reference, sources=_REFERENCE),
     ],

@@ -16,6 +16,9 @@ from jaxtyping import Array, Bool, Float
 
 from orchestai_kernels.graph_attention.config import Aggregation, GraphTiles, Static
 from orchestai_kernels.graph_attention.vjp import GraphKernels, edge_gradients, edge_scores, pass_messages
+from orchestai_kernels.head_blocks import HeadBlocks
+from orchestai_kernels.online_softmax import softmax_end, softmax_step
+from orchestai_kernels.tile_products import triton_product
 
 
 def graph_attention_pallas_gpu(
@@ -38,12 +41,6 @@ def graph_attention_pallas_gpu(
     )
 
 
-def _dot(a: Array, b: Array, turned: bool = False) -> Array:
-    """a b, or a bᵀ if `turned`, in float32; exact products for float32, where Triton would round to tf32."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return plgpu.dot(a, b, trans_b=turned, precision=precision)
-
-
 def _forward_kernel(
     nodes: Any, weights: Any, source: Any, target: Any, out_ref: Any, norm_ref: Any, *, static: Static, steps: int
 ) -> None:
@@ -56,15 +53,12 @@ def _forward_kernel(
         tile = weights[at, :]  # [sources, targets]
         if static.aggregation == "softmax":
             scores, _ = edge_scores(tile, source[at][:, None], targets[None, :], static.negative_slope)
-            higher = jnp.maximum(most, jnp.max(scores, axis=0))
-            shift = jnp.where(higher == -jnp.inf, 0.0, higher)  # -inf - -inf would be NaN
-            fade = jnp.exp(most - shift)
-            alpha = jnp.exp(scores - shift[None, :])
-            acc, total, most = acc * fade[:, None], total * fade, higher
+            alpha, fade, most, total = softmax_step(scores, most, total, axis=0, exponential=jnp.exp)
+            acc = acc * fade[:, None]
         else:
             alpha = tile
-        acc = acc + _dot(alpha.T.astype(nodes.dtype), nodes[at, :])
-        return acc, most, total + jnp.sum(alpha, axis=0)
+            total = total + jnp.sum(alpha, axis=0)
+        return acc + triton_product(alpha.T.astype(nodes.dtype), nodes[at, :]), most, total
 
     carry = (
         jnp.zeros((tiles.block_targets, nodes.shape[-1]), jnp.float32),
@@ -73,8 +67,7 @@ def _forward_kernel(
     )
     acc, most, total = jax.lax.fori_loop(0, steps, step, carry)
     if static.aggregation == "softmax":
-        acc = acc / jnp.where(total == 0, 1.0, total)[:, None]
-        total = most + jnp.log(total)
+        acc, total = softmax_end(acc, most, total, axis=1, logarithm=jnp.log)
     elif static.aggregation == "mean":
         some = ~(total <= 0)  # not `total > 0`: a total of NaN must not vanish
         acc = jnp.where(some[:, None], acc / jnp.where(some, total, 1.0)[:, None], 0.0)
@@ -106,12 +99,12 @@ def _source_kernel(
             weights[:, at],
             sources[:, None],
             target[at][None, :],
-            _dot(sent, dout[at, :], turned=True),
+            triton_product(sent, dout[at, :], turned=True),
             norms[at][None, :],
             deltas[at][None, :],
             static,
         )
-        return dnodes + _dot(alpha.astype(sent.dtype), dout[at, :]), dsource + jnp.sum(dscores, axis=1)
+        return dnodes + triton_product(alpha.astype(sent.dtype), dout[at, :]), dsource + jnp.sum(dscores, axis=1)
 
     carry = jnp.zeros(sent.shape, jnp.float32), jnp.zeros(tiles.block_sources, jnp.float32)
     dnodes, dsource = jax.lax.fori_loop(0, steps, step, carry)
@@ -141,7 +134,7 @@ def _target_kernel(
             weights[at, :],
             source[at][:, None],
             targets[None, :],
-            _dot(nodes[at, :], received, turned=True),
+            triton_product(nodes[at, :], received, turned=True),
             norm[None, :],
             delta[None, :],
             static,
@@ -171,7 +164,7 @@ def _weight_kernel(
             tile,
             source[:, head][:, None],
             target[:, head][None, :],
-            _dot(nodes[:, head, :], dout[:, head, :], turned=True),
+            triton_product(nodes[:, head, :], dout[:, head, :], turned=True),
             norms[:, head][None, :],
             deltas[:, head][None, :],
             static,
@@ -185,17 +178,12 @@ def _forward(nodes: Array, weights: Array, source: Array, target: Array, static:
     n, dim = nodes.shape[1], nodes.shape[3]
     tiles: GraphTiles = static.tiles
     nodes, weights, source, target = _padded(tiles, nodes, weights, source, target)
-    specs = _Specs(tiles, nodes)
+    blocks = _Blocks(nodes)
     out, norms = pl.pallas_call(
-        functools.partial(_forward_kernel, static=static, steps=specs.n // tiles.block_sources),
-        grid=(specs.n // tiles.block_targets, specs.programs),
-        in_specs=[
-            specs.all_nodes(),
-            specs.edges(targets=True),
-            specs.all_numbers(),
-            specs.numbers(tiles.block_targets),
-        ],
-        out_specs=[specs.nodes(tiles.block_targets), specs.numbers(tiles.block_targets)],
+        functools.partial(_forward_kernel, static=static, steps=blocks.n // tiles.block_sources),
+        grid=(blocks.n // tiles.block_targets, blocks.programs),
+        in_specs=blocks.given(None, tiles.block_targets)[:4],
+        out_specs=[blocks.along(tiles.block_targets, blocks.dim), blocks.along(tiles.block_targets)],
         out_shape=[
             jax.ShapeDtypeStruct(nodes.shape, nodes.dtype),
             jax.ShapeDtypeStruct(nodes.shape[:3], jnp.float32),
@@ -220,41 +208,25 @@ def _backward(
     n, heads, dim = nodes.shape[1:]
     tiles: GraphTiles = static.tiles
     given = _padded(tiles, nodes, weights, source, target, dout, norms, delta)
-    specs = _Specs(tiles, given[0])
+    blocks = _Blocks(given[0])
     params = plgpu.CompilerParams(num_warps=tiles.num_warps, num_stages=tiles.num_stages)
     numbers = jax.ShapeDtypeStruct(given[0].shape[:3], jnp.float32)
     block_s, block_t = tiles.block_sources, tiles.block_targets
     dnodes, dsource = pl.pallas_call(
-        functools.partial(_source_kernel, static=static, steps=specs.n // block_t),
-        grid=(specs.n // block_s, specs.programs),
-        in_specs=[
-            specs.nodes(block_s),
-            specs.edges(targets=False),
-            specs.numbers(block_s),
-            specs.all_numbers(),
-            specs.all_nodes(),
-            specs.all_numbers(),
-            specs.all_numbers(),
-        ],
-        out_specs=[specs.nodes(block_s), specs.numbers(block_s)],
+        functools.partial(_source_kernel, static=static, steps=blocks.n // block_t),
+        grid=(blocks.n // block_s, blocks.programs),
+        in_specs=blocks.given(block_s, None),
+        out_specs=[blocks.along(block_s, blocks.dim), blocks.along(block_s)],
         out_shape=[jax.ShapeDtypeStruct(given[0].shape, nodes.dtype), numbers],
         compiler_params=params,
         interpret=static.interpret,
         name="graph_attention_dsource",
     )(*given)
     dtarget = pl.pallas_call(
-        functools.partial(_target_kernel, static=static, steps=specs.n // block_s),
-        grid=(specs.n // block_t, specs.programs),
-        in_specs=[
-            specs.all_nodes(),
-            specs.edges(targets=True),
-            specs.all_numbers(),
-            specs.numbers(block_t),
-            specs.nodes(block_t),
-            specs.numbers(block_t),
-            specs.numbers(block_t),
-        ],
-        out_specs=specs.numbers(block_t),
+        functools.partial(_target_kernel, static=static, steps=blocks.n // block_s),
+        grid=(blocks.n // block_t, blocks.programs),
+        in_specs=blocks.given(None, block_t),
+        out_specs=blocks.along(block_t),
         out_shape=numbers,
         compiler_params=params,
         interpret=static.interpret,
@@ -265,17 +237,16 @@ def _backward(
         """All heads of a block of nodes, by an axis of the grid (sources, targets, batch)."""
         return pl.BlockSpec((None, block, *rest), lambda *g: (g[2], g[axis], *([0] * len(rest))))
 
-    width = given[0].shape[3]
     tile = pl.BlockSpec((None, block_s, block_t), lambda i, j, b: (b, i, j))
     dweights = pl.pallas_call(
         functools.partial(_weight_kernel, static=static, heads=heads),
-        grid=(specs.n // block_s, specs.n // block_t, nodes.shape[0]),
+        grid=(blocks.n // block_s, blocks.n // block_t, nodes.shape[0]),
         in_specs=[
-            by(0, block_s, heads, width),
+            by(0, block_s, heads, blocks.dim),
             tile,
             by(0, block_s, heads),
             by(1, block_t, heads),
-            by(1, block_t, heads, width),
+            by(1, block_t, heads, blocks.dim),
             by(1, block_t, heads),
             by(1, block_t, heads),
         ],
@@ -288,39 +259,26 @@ def _backward(
     return dnodes[:, :n, :, :dim], dweights[:, :n, :n], dsource[:, :n], dtarget[:, :n]
 
 
-class _Specs:
-    """Block specs of a grid (blocks of nodes, batch × heads)."""
+class _Blocks(HeadBlocks):
+    """Of the arrays that the kernels read, [batch, n, ...]: blocks of targets or of sources, and all of the others."""
 
-    def __init__(self, tiles: GraphTiles, nodes: Array):
-        self.tiles = tiles
-        batch, self.n, self.heads, self.dim = nodes.shape
-        self.programs = batch * self.heads
+    def __init__(self, nodes: Array):
+        batch, self.n, heads, self.dim = nodes.shape
+        super().__init__(heads)
+        self.programs = batch * heads
 
-    def of(self, p: Any) -> tuple[Any, Any]:
-        """(batch element, head) of a program."""
-        return jax.lax.div(p, self.heads), jax.lax.rem(p, self.heads)
+    def along(self, block: int | None, dim: int | None = None) -> pl.BlockSpec:
+        """A block of nodes, or of a number for each; all of them for None."""
+        return self.whole(self.n, dim) if block is None else self.block(block, dim)
 
-    def nodes(self, block: int) -> pl.BlockSpec:
-        """A block of nodes."""
-        return pl.BlockSpec((None, block, None, self.dim), lambda i, p: (self.of(p)[0], i, self.of(p)[1], 0))
-
-    def all_nodes(self) -> pl.BlockSpec:
-        """All nodes."""
-        return pl.BlockSpec((None, self.n, None, self.dim), lambda i, p: (self.of(p)[0], 0, self.of(p)[1], 0))
-
-    def numbers(self, block: int) -> pl.BlockSpec:
-        """A number for each node of a block."""
-        return pl.BlockSpec((None, block, None), lambda i, p: (self.of(p)[0], i, self.of(p)[1]))
-
-    def all_numbers(self) -> pl.BlockSpec:
-        """A number for each node."""
-        return pl.BlockSpec((None, self.n, None), lambda i, p: (self.of(p)[0], 0, self.of(p)[1]))
-
-    def edges(self, targets: bool) -> pl.BlockSpec:
-        """The edges to a block of targets, or from a block of sources."""
-        if targets:
-            return pl.BlockSpec((None, self.n, self.tiles.block_targets), lambda i, p: (self.of(p)[0], 0, i))
-        return pl.BlockSpec((None, self.tiles.block_sources, self.n), lambda i, p: (self.of(p)[0], i, 0))
+    def given(self, sources: int | None, targets: int | None) -> list[pl.BlockSpec]:
+        """Of (nodes, weights, source, target, dout, norms, deltas): either the sources or the targets by blocks."""
+        if sources is None:
+            edges = pl.BlockSpec((None, self.n, targets), lambda i, p: (self.of(p)[0], 0, i))
+        else:
+            edges = pl.BlockSpec((None, sources, self.n), lambda i, p: (self.of(p)[0], i, 0))
+        of_targets = [self.along(targets), self.along(targets, self.dim), self.along(targets), self.along(targets)]
+        return [self.along(sources, self.dim), edges, self.along(sources), *of_targets]
 
 
 def _padded(tiles: GraphTiles, *arrays: Array) -> list[Array]:

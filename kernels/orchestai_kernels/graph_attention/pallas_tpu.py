@@ -19,6 +19,7 @@ from orchestai_kernels.graph_attention.vjp import (
     graph_accepts,
     pass_messages,
 )
+from orchestai_kernels.tile_products import mosaic_product
 
 MOST_NODES = 512
 """What fits a TPU's vector memory with its gradients: seven [n, n] float32 tiles."""
@@ -51,13 +52,6 @@ def tpu_accepts(nodes: Any, adjacency: Any, *args: Any, **options: Any) -> None:
         raise NotImplementedError(f"takes graphs of up to {MOST_NODES} nodes, got {nodes.shape[1]}")
 
 
-def _dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:
-    """Product in float32; exact for float32, where the matrix unit would round to bfloat16."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    axes = (((contract[0],), (contract[1],)), ((), ()))
-    return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
-
-
 def _forward_kernel(
     nodes: Any, weights: Any, source: Any, target: Any, out_ref: Any, norm_ref: Any, *, static: Static
 ) -> None:
@@ -76,7 +70,7 @@ def _forward_kernel(
             norm = jnp.sum(tile, axis=0, keepdims=True)
             some = ~(norm <= 0)  # not `norm > 0`: a total of NaN must not vanish
             alpha = jnp.where(some, tile / jnp.where(some, norm, 1.0), 0.0)
-        out_ref[head] = _dot(alpha.astype(nodes.dtype), nodes[head], (0, 0)).astype(out_ref.dtype)
+        out_ref[head] = mosaic_product(alpha.astype(nodes.dtype), nodes[head], (0, 0)).astype(out_ref.dtype)
         norm_ref[head] = norm
 
 
@@ -98,12 +92,12 @@ def _backward_kernel(
     tile = weights[...]
     dweights = jnp.zeros_like(tile)
     for head in range(nodes.shape[0]):
-        dmessage = _dot(nodes[head], dout[head], (1, 1))
+        dmessage = mosaic_product(nodes[head], dout[head], (1, 1))
         alpha, dtile, dscores = edge_gradients(
             tile, source[head], target[head], dmessage, norms[head], deltas[head], static
         )
         dweights += dtile
-        dnodes_ref[head] = _dot(alpha.astype(dout.dtype), dout[head], (1, 0)).astype(dnodes_ref.dtype)
+        dnodes_ref[head] = mosaic_product(alpha.astype(dout.dtype), dout[head], (1, 0)).astype(dnodes_ref.dtype)
         dsource_ref[head] = jnp.sum(dscores, axis=1, keepdims=True)
         dtarget_ref[head] = jnp.sum(dscores, axis=0, keepdims=True)
     dweights_ref[...] = dweights
