@@ -129,6 +129,21 @@ class DecodingConfig(Section):
         return 1 if self.method == "greedy" else self.beam_size
 
 
+class RetrievalConfig(Section):
+    """Large catalogs: what an instruction may want is looked up first, and only that is planned over."""
+
+    candidates: int = Field(default=256, ge=1)
+    """Task types that an instruction is planned over where the catalog is large."""
+    above: int = Field(default=2048, ge=1)
+    """A catalog with more task types than this is large; any other is planned over whole."""
+
+    @model_validator(mode="after")
+    def _candidates_are_fewer(self) -> RetrievalConfig:
+        if self.candidates > self.above:
+            raise ValueError(f"candidates {self.candidates} must not be more than above {self.above}")
+        return self
+
+
 class PlannerConfig(Section):
     """Every part of the planner."""
 
@@ -142,6 +157,17 @@ class PlannerConfig(Section):
     """Tasks to workers."""
     decoding: DecodingConfig = DecodingConfig()
     """Probabilities to a plan."""
+    retrieval: RetrievalConfig = RetrievalConfig()
+    """Large catalogs to candidates."""
+
+    @model_validator(mode="after")
+    def _plans_fit_into_candidates(self) -> PlannerConfig:
+        if self.decomposer.max_tasks > self.retrieval.candidates:
+            raise ValueError(
+                f"retrieval.candidates {self.retrieval.candidates} must be at least"
+                f" decomposer.max_tasks {self.decomposer.max_tasks}"
+            )
+        return self
 
 
 class WorkerConfig(Section):

@@ -118,31 +118,35 @@ def build_catalog_arrays(
     catalog: Catalog, vectors: Float[np.ndarray, "n D"], statistics: PlanStatistics
 ) -> CatalogArrays:
     """Lay a catalog out as arrays. `vectors` are unit vectors of `description_texts(catalog)`, in that order."""
-    size, width = len(catalog.task_types), vectors.shape[1]
+    size = len(catalog.task_types)
+    arrays = lay_out(catalog, statistics)
+    workers = np.zeros((len(arrays["worker_known"]), vectors.shape[1]), np.float32)
+    workers[: len(catalog.workers)] = vectors[size:]
+    arrays |= {"descriptions": np.asarray(vectors[:size], np.float32), "workers": workers}
+    return CatalogArrays(**{name: jnp.asarray(array) for name, array in arrays.items()})
+
+
+def lay_out(catalog: Catalog, statistics: PlanStatistics) -> dict[str, np.ndarray]:
+    """The fields of CatalogArrays without the vectors of task types and workers."""
     known_types = {t: i for i, t in enumerate(statistics.task_types)}
     known_workers = {w: i for i, w in enumerate(statistics.workers)}
     unseen = len(known_types) + 1  # the row and column of the statistics that stay zero
     num_workers = max(len(catalog.workers), 1)
-    workers = np.zeros((num_workers, width), np.float32)
-    workers[: len(catalog.workers)] = vectors[size:]
     able, features = _workers_of_types(catalog, num_workers)
     produces, accepts = _port_types(catalog)
     worker_known = [known_workers.get(w.id, len(known_workers)) for w in catalog.workers]
     worker_known += [len(known_workers)] * (num_workers - len(catalog.workers))
-    to_device = jnp.asarray
-    return CatalogArrays(
-        descriptions=to_device(vectors[:size], jnp.float32),
-        known=to_device([known_types.get(t.id, unseen) for t in catalog.task_types], jnp.int32),
-        transitions=to_device(np.log1p(statistics.transitions)),
-        edges=to_device(np.log1p(statistics.edges)),
-        neighbours=to_device(_neighbours(catalog)),
-        produces=to_device(produces),
-        accepts=to_device(accepts),
-        workers=to_device(workers),
-        worker_known=to_device(worker_known, jnp.int32),
-        able=to_device(able),
-        worker_features=to_device(features),
-    )
+    return {
+        "known": np.array([known_types.get(t.id, unseen) for t in catalog.task_types], np.int32),
+        "transitions": np.log1p(statistics.transitions),
+        "edges": np.log1p(statistics.edges),
+        "neighbours": _neighbours(catalog),
+        "produces": produces,
+        "accepts": accepts,
+        "worker_known": np.array(worker_known, np.int32),
+        "able": able,
+        "worker_features": features,
+    }
 
 
 def _workers_of_types(catalog: Catalog, padding: int) -> tuple[np.ndarray, np.ndarray]:

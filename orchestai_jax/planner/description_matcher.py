@@ -50,13 +50,24 @@ class DescriptionMatcher(nnx.Module):
     ) -> tuple[Float[Array, "batch T"], Int[Array, "batch T"]]:
         """Log-odds that each task type is wanted, and its best segment."""
         cosine = jnp.einsum("bsd,td->bst", evidence.vectors, unit(descriptions))
-        weights, real = self.weights[...], evidence.kinds >= 0
-        match = weights[0] * cosine + evidence.overlap @ weights[1:]
-        match = match + self.kind_bias[...][jnp.clip(evidence.kinds, 0, KINDS - 1)][..., None]
+        match, _ = self.match(cosine, evidence.overlap @ self.weights[...][1:], evidence.kinds)
+        return self.log_odds(match, evidence.kinds), jnp.argmax(match, axis=1)
+
+    def match(
+        self, cosine: Float[Array, "batch S T"], shared: Float[Array, "batch S T"], kinds: Int[Array, "batch S"]
+    ) -> tuple[Float[Array, "batch S T"], Float[Array, "batch S T"]]:
+        """How well each segment speaks for each type after rivalry, the lowest number for padding; and how far the type
+        falls short of the segment's best one. `shared` are the weighted shares of words in common, summed."""
+        match = self.weights[...][0] * cosine + shared
+        match = match + self.kind_bias[...][jnp.clip(kinds, 0, KINDS - 1)][..., None]
         short = jnp.max(match, axis=-1, keepdims=True) - match
-        match = jnp.where(real[..., None], match - self.rivalry[...] * short, jnp.finfo(match.dtype).min)
-        length = jnp.log(jnp.maximum(jnp.sum(real, axis=1, keepdims=True), 1.0))
-        return jnp.max(match, axis=1) + self.bias[...] + self.length_weight[...] * length, jnp.argmax(match, axis=1)
+        lowest = jnp.finfo(match.dtype).min
+        return jnp.where((kinds >= 0)[..., None], match - self.rivalry[...] * short, lowest), short
+
+    def log_odds(self, match: Float[Array, "batch S T"], kinds: Int[Array, "batch S"]) -> Float[Array, "batch T"]:
+        """Log-odds that each task type is wanted, by its best segment."""
+        length = jnp.log(jnp.maximum(jnp.sum(kinds >= 0, axis=1, keepdims=True), 1.0))
+        return jnp.max(match, axis=1) + self.bias[...] + self.length_weight[...] * length
 
 
 def segment_vectors(

@@ -168,9 +168,7 @@ class PlannerModel(nnx.Module):
         Tokens that `mask` hides do not count. None for None."""
         if segments is None:
             return None
-        inside, kinds, overlap = map(jnp.asarray, (segments.inside, segments.kinds, segments.overlap))
-        vectors = self.segment_vectors(token_ids, mask, inside)
-        return Evidence(vectors, kinds, jnp.argmax(inside, axis=-1), overlap)
+        return segments.evidence(self.segment_vectors(token_ids, mask, jnp.asarray(segments.inside)))
 
     def segment_vectors(
         self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"], inside: Bool[Array, "batch S n"]

@@ -10,21 +10,25 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jaxtyping import Float
+from orchestai_kernels.arrays import Int8Array
 
 from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import InferenceScalingConfig, Preference, serving_in_force
-from orchestai_jax.data import Tokenizer, bucket_length, load_tokenizer
+from orchestai_jax.data import Tokenizer, load_tokenizer
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.planner import compiled
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.calibration import Calibration
-from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays, description_texts
+from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays, description_texts
+from orchestai_jax.planner.catalog_view import CatalogView
 from orchestai_jax.planner.compiled import PlanningInputs
-from orchestai_jax.planner.decoding import NO_PLAN
-from orchestai_jax.planner.description_vectors import catalog_vectors
-from orchestai_jax.planner.encoded_vectors import saved_vectors
-from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets, SegmentArrays
+from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans
+from orchestai_jax.planner.description_vectors import catalog_vectors, int8_catalog_vectors
+from orchestai_jax.planner.encoded_vectors import int8_rows, saved_vectors
+from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets
+from orchestai_jax.planner.instruction_reader import InstructionReader, repeated
+from orchestai_jax.planner.large_catalog import stacked
 from orchestai_jax.planner.model import (
     ModelSpec,
     Parameters,
@@ -32,11 +36,11 @@ from orchestai_jax.planner.model import (
     partition,
 )
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
+from orchestai_jax.planner.retrieval import Retrieval
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
 from orchestai_jax.workflow import Catalog, Workflow
 
-_BUCKET = 16
 _BATCH = 32
 _BATCH_TIMES_TYPES = 2**18
 """Over large catalogs batches shrink, so that rows x task types stays under this and fits into memory."""
@@ -46,19 +50,21 @@ _KEPT_CATALOGS = 8
 
 @dataclasses.dataclass(frozen=True)
 class _Bound:
-    """A catalog and its arrays. Keeping the catalog keeps its id from being given to another."""
+    """A catalog and what it is planned over by. Keeping the catalog keeps its id from being given to another."""
 
     catalog: Catalog
-    arrays: CatalogArrays
-    reader: EvidenceReader | None
-    """For planners that match descriptions."""
+    whole: CatalogView | None
+    """Where it is small enough to be planned over whole."""
+    retrieval: Retrieval | None
+    """Where it is not."""
 
 
 class Planner:
     """Plans instructions over a catalog: the one it was trained on, or any other.
 
     Plans are compiled once a bucket of 16 tokens, for one instruction and for batches (of 32, fewer over thousands of
-    task types). Use `from_checkpoint`.
+    task types). Of a catalog with more task types than `planner.retrieval.above` each instruction is planned over the
+    `candidates` that speak for it most, see Retrieval. Use `from_checkpoint`.
     """
 
     def __init__(
@@ -85,9 +91,10 @@ class Planner:
         """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
         self._graphdef, _ = build_structure(spec)
         self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
+        self._reader = InstructionReader(tokenizer, min(spec.planner.encoder.max_tokens, spec.encoder.max_positions))
         self._bound: dict[int, _Bound] = {}
         if catalog.task_types:
-            self._bound[id(catalog)] = self._bind(catalog, vectors)
+            self._bound[id(catalog)] = self._bind(catalog, int8_rows(vectors) if self._is_large(catalog) else vectors)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path, catalog: Catalog | None = None) -> Planner:
@@ -135,29 +142,37 @@ class Planner:
             return [empty_workflow(text, "the catalog has no task types") for text in texts]
         bound = self._bound_to(catalog)
         workflows: list[Workflow | None] = [None] * len(texts)
-        token_ids = self._tokenizer.encode_batch(texts, self._max_tokens)
-        unreadable = self._unreadable(texts, token_ids)
+        token_ids = self._reader.tokens(texts)
+        unreadable = self._reader.unreadable(texts, token_ids)
         order = sorted((i for i in range(len(texts)) if i not in unreadable), key=lambda i: len(token_ids[i]))
         for i, reason in unreadable.items():
             workflows[i] = empty_workflow(texts[i], reason)
         size = batch_size(len(catalog.task_types))
         for batch in (order[i : i + size] for i in range(0, len(order), size)):
-            full = 1 if len(batch) == 1 else size
-            inputs = self._read(bound, [texts[i] for i in batch], [token_ids[i] for i in batch], rows=full)
-            weights = self._weights(preference, full)
-            decoded = jax.device_get(
-                compiled.plan(
-                    self._graphdef, self.spec.planner.decoding, self._parameters, bound.arrays, inputs, weights
-                )
-            )
-            for row, i in enumerate(batch):
-                notes = ()
-                if self._tokenizer.truncated(texts[i], self._max_tokens):
-                    notes = (f"only the first {self._max_tokens} tokens of the instruction were read",)
-                plan = jax.tree.map(lambda x, row=row: x[row], decoded)
-                config = self.spec.planner
+            read = [texts[i] for i in batch], [token_ids[i] for i in batch]
+            plans = self._decode(bound, *read, preference, 1 if len(batch) == 1 else size)
+            for i, plan in zip(batch, plans, strict=True):
+                config, notes = self.spec.planner, self._reader.cut_note(texts[i])
                 workflows[i] = to_workflow(texts[i], plan, catalog, config, preference, self.calibration, notes)
         return [w for w in workflows if w is not None]
+
+    def _decode(
+        self,
+        bound: _Bound,
+        texts: Sequence[str],
+        token_ids: Sequence[list[int]],
+        preference: Preference,
+        rows: int,
+    ) -> list[DecodedPlans]:
+        """The plans of a batch, padded to so many rows, as arrays over the catalog."""
+        views, inputs = self._read(bound, texts, token_ids, rows=rows)
+        model, weights = (self._graphdef, self.spec.planner.decoding, self._parameters), self._weights(preference, rows)
+        if bound.retrieval is not None and rows > 1:  # each over candidates of its own
+            catalogs = stacked([view.arrays for view in [*views, *views[-1:] * (rows - len(views))]])
+            decoded = jax.device_get(compiled.plan_each(*model, catalogs, inputs, weights))
+        else:
+            decoded = jax.device_get(compiled.plan(*model, views[0].arrays, inputs, weights))
+        return [view.of_catalog(jax.tree.map(lambda x, row=row: x[row], decoded)) for row, view in enumerate(views)]
 
     def candidates(
         self, text: str, n: int = 4, catalog: Catalog | None = None, preference: Preference | None = None
@@ -171,17 +186,15 @@ class Planner:
             raise ValueError(f"n is {n}; it must be at least 1")
         catalog = catalog if catalog is not None else self.catalog
         preference = preference or self.preference
-        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
-        if not catalog.task_types or self._unreadable([text], tokens):
+        tokens = self._reader.tokens([text])
+        if not catalog.task_types or self._reader.unreadable([text], tokens):
             return []
-        bound = self._bound_to(catalog)
-        inputs = self._read(bound, [text], tokens)
+        (view,), inputs = self._read(self._bound_to(catalog), [text], tokens)
+        weights = self._weights(preference, 1)
         decoded = jax.device_get(
-            compiled.plan_ranked(
-                self._graphdef, n, self._parameters, bound.arrays, inputs, self._weights(preference, 1)
-            )
+            compiled.plan_ranked(self._graphdef, n, self._parameters, view.arrays, inputs, weights)
         )
-        plans = [jax.tree.map(lambda x, rank=rank: x[rank], decoded) for rank in range(n)]
+        plans = [view.of_catalog(jax.tree.map(lambda x, rank=rank: x[rank], decoded)) for rank in range(n)]
         return [
             to_workflow(text, plan, catalog, self.spec.planner, preference, self.calibration)
             for plan in plans
@@ -191,17 +204,16 @@ class Planner:
     def task_type_scores(self, text: str, catalog: Catalog | None = None) -> dict[str, float]:
         """How probable it is that the instruction wants each task type, by the label head: id to [0, 1], highest first.
 
-        Empty for text that cannot be planned.
+        Of a large catalog the candidates alone. Empty for text that cannot be planned.
         """
         catalog = catalog if catalog is not None else self.catalog
-        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
-        if not catalog.task_types or self._unreadable([text], tokens):
+        tokens = self._reader.tokens([text])
+        if not catalog.task_types or self._reader.unreadable([text], tokens):
             return {}
-        bound = self._bound_to(catalog)
-        inputs = self._read(bound, [text], tokens)
-        labels = np.asarray(compiled.label_probabilities(self._graphdef, self._parameters, bound.arrays, inputs)[0])
+        (view,), inputs = self._read(self._bound_to(catalog), [text], tokens)
+        labels = np.asarray(compiled.label_probabilities(self._graphdef, self._parameters, view.arrays, inputs)[0])
         order = np.argsort(-labels, kind="stable")
-        return {catalog.task_types[i].id: float(labels[i]) for i in order}
+        return {catalog.task_types[view.types[i]].id: float(labels[i]) for i in order}
 
     def explain(self, text: str, catalog: Catalog | None = None, preference: Preference | None = None) -> Explanation:
         """Plan one instruction, and say which of its words spoke for each task, edge and argument.
@@ -212,17 +224,16 @@ class Planner:
         workflow = self.plan(text, catalog, preference)
         if not workflow.tasks:
             return Explanation(workflow, (), {}, {}, {})
-        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
-        offsets = self._tokenizer.offsets(text, self._max_tokens)
+        wanted = [catalog.index[task.task_type] for task in workflow.tasks]
+        (view,), inputs = self._read(self._bound_to(catalog), [text], self._reader.tokens([text]), also=wanted)
+        chosen = self._chosen(view, wanted)
+        offsets = self._reader.offsets(text)
         cleaned = clean_text(text)
         words = split_words(cleaned, max(end for _, end in offsets))
-        ids, _ = _padded(tokens, self._max_tokens)
-        masks = hide_words(words, offsets, ids.shape[1])
-        chosen = np.full(self.spec.planner.decomposer.max_tasks, len(catalog.task_types), np.int32)
-        chosen[: len(workflow.tasks)] = [catalog.index[task.task_type] for task in workflow.tasks]
-        bound = self._bound_to(catalog)
+        ids = np.asarray(inputs.ids)[0]
+        masks = hide_words(words, offsets, len(ids))
         seen = [cleaned] + [cleaned[:start] + " " * (end - start) + cleaned[end:] for start, end in words]
-        logp, edges = self._score_given(bound, ids[0], masks, chosen, seen, offsets)
+        logp, edges = self._score_given(view, ids, masks, chosen, seen, offsets)
         position = {task.id: i for i, task in enumerate(workflow.tasks)}
         pairs = [(p, task.id) for task in workflow.tasks for p in task.depends_on]
         forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1)
@@ -239,7 +250,7 @@ class Planner:
 
     def _score_given(
         self,
-        bound: _Bound,
+        view: CatalogView,
         ids: np.ndarray,
         masks: np.ndarray,
         chosen: np.ndarray,
@@ -248,19 +259,19 @@ class Planner:
     ) -> tuple[np.ndarray, np.ndarray]:
         """`score_given` of one plan under many masks, in batches of one shape. `seen` is what each mask leaves of the
         text, whose tokens stand at `offsets`."""
-        size = batch_size(bound.arrays.known.shape[0])
+        size = batch_size(view.size)
         found = []
         for start in range(0, len(masks), size):
             part, texts = masks[start : start + size], seen[start : start + size]
             more = size - len(part)
             rows = np.concatenate([part, np.repeat(part[-1:], more, axis=0)])
             segments = None
-            if bound.reader is not None:
-                read = bound.reader.read(texts, [offsets] * len(texts), ids.shape[0])
-                segments = _repeated(read, more)
+            if view.reader is not None:
+                read = view.reader.read(texts, [offsets] * len(texts), ids.shape[0])
+                segments = repeated(read, more)
             inputs = PlanningInputs(np.tile(ids, (size, 1)), rows, segments)
             scores = compiled.score_of_given(
-                self._graphdef, self._parameters, bound.arrays, inputs, np.tile(chosen, (size, 1))
+                self._graphdef, self._parameters, view.arrays, inputs, np.tile(chosen, (size, 1))
             )
             found.append([x[: len(part)] for x in jax.device_get(scores)])
         logp, edges = (np.concatenate(x) for x in zip(*found, strict=True))
@@ -277,13 +288,12 @@ class Planner:
             raise ValueError(f"{len(task_types)} tasks given, this planner handles at most {most}")
         if len(task_types) < 2:
             return ()
-        tokens = self._tokenizer.encode_batch([text], self._max_tokens)
-        bound = self._bound_to(catalog)
-        inputs = self._read(bound, [text], tokens, least=self._max_tokens)  # one length, compiled once
-        chosen = np.full((1, most), len(catalog.task_types), np.int32)
-        chosen[0, : len(task_types)] = [catalog.index[t] for t in task_types]
-        weights = self._weights(self.preference, 1)
-        decoded = compiled.plan_given(self._graphdef, self._parameters, bound.arrays, inputs, weights, chosen)
+        wanted = [catalog.index[t] for t in task_types]
+        (view,), inputs = self._read(
+            self._bound_to(catalog), [text], self._reader.tokens([text]), also=wanted, whole_length=True
+        )  # one length, compiled once
+        chosen, weights = self._chosen(view, wanted)[None], self._weights(self.preference, 1)
+        decoded = compiled.plan_given(self._graphdef, self._parameters, view.arrays, inputs, weights, chosen)
         probabilities = np.asarray(decoded.edge_probabilities[0])
         return drawn_edges(probabilities, self.spec.planner.graph_generator.threshold)
 
@@ -293,22 +303,34 @@ class Planner:
         frozen = partition(self._parameters, self.spec)["frozen"]
         return VectorCache(fingerprint(frozen, self._tokenizer.json), block=self.vector_block)
 
-    @property
-    def _max_tokens(self) -> int:
-        return min(self.spec.planner.encoder.max_tokens, self.spec.encoder.max_positions)
+    @functools.cached_property
+    def _int8_vector_cache(self) -> VectorCache | None:
+        """`vector_cache` of large catalogs: one scale a vector."""
+        cache = self.vector_cache
+        return cache and cache.in_blocks(self.spec.encoder.hidden_size)
 
-    def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"]) -> _Bound:
+    def _is_large(self, catalog: Catalog) -> bool:
+        return len(catalog.task_types) > self.spec.planner.retrieval.above
+
+    def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"] | Int8Array) -> _Bound:
         matches = self.spec.planner.decomposer.match_descriptions
+        if isinstance(vectors, Int8Array):
+            graphdef, parameters, count = self._graphdef, self._parameters, self.spec.planner.retrieval.candidates
+            retrieval = Retrieval(graphdef, parameters, catalog, vectors, self._statistics, count, matches=matches)
+            return _Bound(catalog, None, retrieval)
+        size = len(catalog.task_types)
         arrays = build_catalog_arrays(catalog, vectors, self._statistics)
-        return _Bound(catalog, arrays, EvidenceReader(catalog) if matches else None)
+        reader = EvidenceReader.of(catalog) if matches else None
+        return _Bound(catalog, CatalogView(arrays, reader, np.arange(size), size), None)
 
     def _bound_to(self, catalog: Catalog) -> _Bound:
         bound = self._bound.pop(id(catalog), None)
         if bound is None:
-            vectors = catalog_vectors(
-                self._graphdef, self._parameters, self._tokenizer, catalog, self.progress, self.vector_cache
-            )
-            bound = self._bind(catalog, vectors)
+            made = self._graphdef, self._parameters, self._tokenizer, catalog, self.progress
+            if self._is_large(catalog):
+                bound = self._bind(catalog, int8_catalog_vectors(*made, self._int8_vector_cache))
+            else:
+                bound = self._bind(catalog, catalog_vectors(*made, self.vector_cache))
         self._bound[id(catalog)] = bound
         if len(self._bound) > _KEPT_CATALOGS:
             del self._bound[next(iter(self._bound))]
@@ -318,51 +340,34 @@ class Planner:
         self,
         bound: _Bound,
         texts: Sequence[str],
-        token_ids: Sequence[Sequence[int]],
+        token_ids: Sequence[list[int]],
         *,
         rows: int | None = None,
-        least: int = 1,
-    ) -> PlanningInputs:
-        """Texts as the network takes them, padded to so many rows by repeating the last and to a bucket of tokens."""
-        more = (rows or len(texts)) - len(texts)
-        ids, mask = _padded([*token_ids, *[token_ids[-1]] * more], self._max_tokens, least)
-        segments = None
-        if bound.reader is not None:
-            offsets = [self._tokenizer.offsets(text, self._max_tokens) for text in texts]
-            segments = _repeated(bound.reader.read(texts, offsets, ids.shape[1]), more)
-        return PlanningInputs(ids, mask, segments)
+        also: Sequence[int] = (),
+        whole_length: bool = False,
+    ) -> tuple[list[CatalogView], PlanningInputs]:
+        """What each text is planned over, and the texts as the network takes them, padded to so many rows.
 
-    def _unreadable(self, texts: Sequence[str], token_ids: list[list[int]]) -> dict[int, str]:
-        """Why a text cannot be planned, by its position."""
-        nothing = set(self._tokenizer.encode_batch([""], self._max_tokens)[0]) | self._tokenizer.unknown_ids
-        reasons = {}
-        for i, text in enumerate(texts):
-            if not text.strip():
-                reasons[i] = "the instruction is empty"
-            elif not set(token_ids[i]) - nothing or not any(c.isalnum() for c in text):
-                reasons[i] = "the instruction holds no words"
-        return reasons
+        Candidates hold the task types at the positions `also`; see InstructionReader for the rest.
+        """
+        reader = bound.whole.reader if bound.whole is not None else None
+        inputs = self._reader.read(texts, token_ids, reader, rows=rows, whole_length=whole_length)
+        if bound.retrieval is None:
+            assert bound.whole is not None
+            return [bound.whole] * len(texts), inputs
+        return bound.retrieval.narrow(inputs, self._reader.split(texts, inputs.ids.shape[1]), also)
+
+    def _chosen(self, view: CatalogView, wanted: Sequence[int]) -> np.ndarray:
+        """Task types at positions of the catalog as the network takes a given plan."""
+        chosen = np.full(self.spec.planner.decomposer.max_tasks, view.size, np.int32)
+        chosen[: len(wanted)] = view.places(wanted)
+        return chosen
 
     def _weights(self, preference: Preference, rows: int) -> np.ndarray:
         weights = (preference.success, preference.cost, preference.latency)
         return np.tile(np.array(weights, np.float32), (rows, 1))
 
 
-def _repeated(segments: SegmentArrays, more: int) -> SegmentArrays:
-    """With the last row so many times more."""
-    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], more, axis=0)]) if more else x, segments)
-
-
 def batch_size(num_task_types: int) -> int:
     """Instructions planned at once over a catalog of that size: a power of two, at most 32."""
     return 1 << min(_BATCH, max(1, _BATCH_TIMES_TYPES // num_task_types)).bit_length() - 1
-
-
-def _padded(rows: Sequence[Sequence[int]], max_tokens: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    length = bucket_length(max(least, *map(len, rows)), _BUCKET, max_tokens)
-    ids = np.zeros((len(rows), length), np.int32)
-    mask = np.zeros((len(rows), length), bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = True
-    return ids, mask

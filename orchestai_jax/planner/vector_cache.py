@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from orchestai_jax.planner.encoded_vectors import encode_vectors, saved_vectors
+from orchestai_jax.planner.encoded_vectors import rows_from_bytes, rows_to_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +51,22 @@ class VectorCache:
 
     def __init__(self, encoder: str, folder: pathlib.Path | None = None, block: int | None = None):
         """`block`: numbers that share a scale, to keep vectors in 8 bits a number; None keeps float32."""
-        self._encoder, self._block = (encoder if block is None else f"{encoder}/blocks{block}"), block
+        self._fingerprint, self._block = encoder, block
+        self._encoder = encoder if block is None else f"{encoder}/blocks{block}"
         self._path = (folder or default_cache_folder()) / _FILE
         self._usable = True
 
+    def in_blocks(self, block: int) -> VectorCache:
+        """The cache in the same folder that keeps the same encoder's vectors in blocks of another size."""
+        return VectorCache(self._fingerprint, self._path.parent, block)
+
     def get(self, texts: Sequence[str]) -> dict[str, Float[np.ndarray, "d"]]:
         """The vectors that are kept, by text."""
-        found: dict[str, np.ndarray] = {}
+        found: dict[str, bytes] = {}
         keys = {_key(text): text for text in texts}
         with self._connection() as connection:
             if connection is None:
-                return found
+                return {}
             wanted = list(keys)
             for start in range(0, len(wanted), _LOOKED_UP_AT_ONCE):
                 part = wanted[start : start + _LOOKED_UP_AT_ONCE]
@@ -69,36 +74,32 @@ class VectorCache:
                     f"select text, vector from vectors where encoder = ? and text in ({','.join('?' * len(part))})",
                     [self._encoder, *part],
                 )
-                found |= {keys[key]: self._read(vector) for key, vector in rows}
-        return found
+                found |= {keys[key]: vector for key, vector in rows}
+        return dict(zip(found, self._read(list(found.values())), strict=True)) if found else {}
 
     def put(self, vectors: Mapping[str, Float[np.ndarray, "d"]]) -> None:
-        """Keep vectors, by text."""
-        rows = [(self._encoder, _key(text), self._written(v)) for text, v in vectors.items()]
+        """Keep vectors of one length, by text."""
+        if not vectors:
+            return
+        written = self._written(np.stack(list(vectors.values())))
+        rows = [(self._encoder, _key(text), row) for text, row in zip(vectors, written, strict=True)]
         with self._connection() as connection:
             if connection is not None:
                 connection.executemany("insert or replace into vectors values (?, ?, ?)", rows)
 
-    def rounded(self, vector: Float[np.ndarray, "d"]) -> Float[np.ndarray, "d"]:
-        """A vector as it will be read, so that it is the same in the process that computed it."""
-        return self._read(self._written(vector))
+    def rounded(self, vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """Vectors as they will be read, so that they are the same in the process that computed them."""
+        return self._read(self._written(vectors))
 
-    def _written(self, vector: Float[np.ndarray, "d"]) -> bytes:
-        """float32, or the length, codes and scales of its blocks."""
+    def _written(self, vectors: Float[np.ndarray, "n d"]) -> list[bytes]:
         if self._block is None:
-            return np.asarray(vector, "<f4").tobytes()
-        encoded = encode_vectors(vector[None], self._block)
-        codes, scale = np.asarray(encoded.codes), np.asarray(encoded.scale, "<f4")
-        return np.uint32(vector.size).astype("<u4").tobytes() + codes.tobytes() + scale.tobytes()
+            return [row.tobytes() for row in np.asarray(vectors, "<f4")]
+        return rows_to_bytes(vectors, self._block)
 
-    def _read(self, blob: bytes) -> Float[np.ndarray, "d"]:
+    def _read(self, rows: list[bytes]) -> Float[np.ndarray, "n d"]:
         if self._block is None:
-            return np.frombuffer(blob, "<f4")
-        (size,) = np.frombuffer(blob[:4], "<u4").tolist()
-        blocks = -(-size // self._block)
-        codes = np.frombuffer(blob[4 : 4 + blocks * self._block], np.int8).reshape(blocks, self._block)
-        scale = np.frombuffer(blob[4 + blocks * self._block :], "<f4")
-        return saved_vectors({"codes": codes, "scale": scale}, 1, size)[0][0]
+            return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1)
+        return rows_from_bytes(rows, self._block)
 
     @contextlib.contextmanager
     def _connection(self):

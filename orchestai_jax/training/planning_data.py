@@ -72,7 +72,7 @@ class PlanningData:
         self._targets = [self._target(s) for s in self.samples]
         self._segments = self._step_segments = None
         if segment_vectors is not None:
-            reader = EvidenceReader(catalog)
+            reader = EvidenceReader.of(catalog)
             texts = [s.instruction for s in samples]
             self._segments = SegmentedTexts(texts, tokenizer, max_tokens, reader, segment_vectors)
             texts = [text for text, _ in steps]

@@ -71,7 +71,7 @@ def test_the_log_odds_are_those_of_the_best_segment_after_rivalry():
 def test_training_sees_the_evidence_that_planning_sees(matching, catalog, tokenizer):
     _, graphdef, parameters, _ = matching
     model = merge_parameters(graphdef, parameters)
-    reader = EvidenceReader(catalog)
+    reader = EvidenceReader.of(catalog)
     kept = SegmentedTexts(TEXTS, tokenizer, 64, reader, jax.jit(model.segment_vectors))
     token_ids = tokenizer.encode_batch(TEXTS, 64)
     ids, mask = np.zeros((3, 32), np.int32), np.zeros((3, 32), bool)

@@ -1,0 +1,233 @@
+"""Large catalogs: how many of the wanted task types are among the candidates, and how long a plan takes.
+
+Seal-Tools' 4,076 tools, alone and among made-up ones up to 100,000. A made-up tool is two real ones recombined: the
+first word of one's name with the rest of the other's, the first half of one's description with the second half of the
+other's; so it shares words and meaning with what is asked for. Only development data is looked at: the planner is
+trained on nine tenths of dev.jsonl (configs/planner_new_tools.yaml) and scored on the rest; recall is also told of all
+of it, for narrower intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import pathlib
+import random
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from _machine import ROOT, command_line, describe_machine
+from _plan_latency import over_whole, plan_latency
+from _script import run_script, wide_console
+from _training_runs import train_or_reuse
+from rich.table import Table
+
+from orchestai_jax.config import RunConfig, load_config
+from orchestai_jax.data import PlanningSample, save_samples
+from orchestai_jax.evaluation import bootstrap_interval, evaluate_planner
+from orchestai_jax.planner import Planner
+from orchestai_jax.training.training_samples import load_training_samples
+from orchestai_jax.workflow import Catalog, TaskType
+
+SIZES = (100, 1_000, 4_076, 20_000, 100_000)
+QUICK_SIZES = (100, 300, 600)
+QUICK = (
+    "planner.encoder.weights=none",
+    "planner.encoder.hidden_size=32",
+    "planner.encoder.num_layers=1",
+    "planner.encoder.num_heads=2",
+    "planner.encoder.intermediate_size=64",
+    "planner.encoder.vocab_size=512",
+    "planner.encoder.max_tokens=32",
+    "planner.decomposer.num_heads=2",
+    "planner.graph_generator.hidden_size=16",
+    "planner.worker_selector.hidden_size=8",
+    "planner.retrieval.candidates=64",
+    "planner.retrieval.above=200",
+    "training.phase1_supervised.num_epochs=1",
+)
+"""A planner that trains in seconds: checks the script, its figures mean nothing."""
+
+EXAMPLES = """examples:
+  python experiments/large_catalogs.py                  (100,000 descriptions take a quarter of an hour to encode, once)
+  python experiments/large_catalogs.py --sizes 4076 20000
+  python experiments/large_catalogs.py --quick
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    options = parse(arguments)
+    console = wide_console()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    config = load_config(options.config, [*(QUICK if options.quick else ()), *options.overrides])
+    if options.quick:
+        config = shrunk(config, options.workdir)
+    samples = load_training_samples(config)
+    run = train_or_reuse(config, options.workdir / "planner", fresh=options.fresh, say=console.print)
+    planner = Planner.from_checkpoint(run.workdir)
+    planner.progress = lambda done, total: console.print(f"descriptions: {done}/{total}") if done == total else None
+    dev = [*samples.validation, *samples.train]
+    parts = {"validation": list(samples.validation), "all": dev}
+    timed = [s.instruction for s in samples.validation][: options.timed]
+    found = {}
+    for size in options.sizes:
+        catalog = catalog_of(samples.catalog, size, samples.validation)
+        file = options.workdir / f"catalog-{size}.json"
+        file.write_text(catalog.model_dump_json(), encoding="utf-8")
+        console.print(f"{size:,} task types: timing {len(timed)} plans on one core, in a fresh process")
+        entry: dict[str, Any] = {"latency_one_core": plan_latency(run.workdir, timed, file, say=console.print)}
+        if size >= len(samples.catalog.task_types) or options.quick:
+            held = {name: [s for s in part if s.nodes <= set(catalog.index)] for name, part in parts.items()}
+            entry |= {"recall": {name: recall(planner, part, catalog) for name, part in held.items()}}
+            scores = evaluate_planner(planner, held["validation"], catalog=catalog).scores
+            entry["node_f1"] = float(scores.node_f1.mean())
+            entry["node_f1_interval"] = list(bootstrap_interval(scores.node_f1))
+            if size <= options.whole_up_to:
+                scores = evaluate_planner(over_whole(planner), held["validation"], catalog=catalog).scores
+                latency = plan_latency(run.workdir, timed, file, whole=True)
+                entry["planned_over_whole"] = {"node_f1": float(scores.node_f1.mean()), "latency_one_core": latency}
+        found[str(size)] = entry
+        console.print(json.dumps(entry))
+    result = {
+        "what": "Seal-Tools dev.jsonl over catalogs made larger by recombined tools",
+        "command": command_line("large_catalogs.py", arguments),
+        "quick": options.quick,
+        "n": {name: len(part) for name, part in parts.items()},
+        "retrieval": config.planner.retrieval.model_dump(),
+        "n_trained_on": len(samples.train),
+        "sizes": found,
+        "growth": growth(found),
+        "training": run.as_dict(),
+        "machine": describe_machine(),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    out = options.results / "large_catalogs.json"
+    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    console.print(table(result))
+    console.print(f"written: {out}")
+    return result
+
+
+def shrunk(config: RunConfig, workdir: pathlib.Path) -> RunConfig:
+    """The same run over few samples and the tools that they want."""
+    samples = load_training_samples(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    files = {name: workdir / f"few_{name}.jsonl" for name in ("train", "validation")}
+    train, validation = samples.train[:64], samples.validation[:16]
+    save_samples(files["train"], train)
+    save_samples(files["validation"], validation)
+    catalog = workdir / "few_tools.json"
+    wanted = {t for s in (*train, *validation) for t in s.nodes}
+    catalog.write_text(samples.catalog.restricted_to(wanted).model_dump_json(), encoding="utf-8")
+    data = {"format": "planning", "catalog": str(catalog), **{name: str(path) for name, path in files.items()}}
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
+def catalog_of(catalog: Catalog, size: int, wanted: Sequence[PlanningSample]) -> Catalog:
+    """So many task types: of a larger catalog those that the samples want before the others, of a smaller one all and
+    made-up ones."""
+    types = catalog.task_types
+    if size < len(types):
+        first = {t for s in wanted for t in s.nodes}
+        types = sorted(types, key=lambda t: t.id not in first)[:size]
+    made = recombined(catalog.task_types, size - len(types))
+    return Catalog(name=f"{size} types", task_types=(*types, *made))
+
+
+def recombined(types: Sequence[TaskType], count: int, seed: int = 0) -> list[TaskType]:
+    """Made-up task types, each of two that there are; no id twice, and none that there is."""
+    draw, made, taken = random.Random(seed), [], {t.id for t in types}
+    while len(made) < count:
+        one, other = draw.sample(types, 2)
+        begin, end = re.findall(r"[A-Z]?[^A-Z_]+", one.id), re.findall(r"[A-Z]?[^A-Z_]+", other.id)
+        name = "".join([*begin[:1], *(end[1:] or end)])
+        name = name if name not in taken else f"{name}{len(made)}"
+        if name in taken:
+            continue
+        taken.add(name)
+        words, more = one.description.split(), other.description.split()
+        description = " ".join([*words[: (len(words) + 1) // 2], *more[len(more) // 2 :]])
+        made.append(one.model_copy(update={"id": name, "description": description}))
+    return made
+
+
+def recall(planner: Planner, samples: Sequence[PlanningSample], catalog: Catalog) -> dict[str, Any]:
+    """Share of the wanted task types that are among the candidates, with an interval over samples; and of samples of
+    which all are."""
+    shares, counts = [], []
+    for sample in samples:
+        found = planner.task_type_scores(sample.instruction, catalog)
+        shares.append(sum(t in found for t in sample.nodes))
+        counts.append(len(sample.nodes))
+    hit, wanted = np.array(shares, float), np.array(counts, float)
+    draw = np.random.default_rng(0).integers(0, len(hit), (2000, len(hit)))
+    low, high = np.quantile(hit[draw].sum(axis=1) / wanted[draw].sum(axis=1), [0.025, 0.975])
+    return {
+        "samples": len(samples),
+        "task_types_wanted": int(wanted.sum()),
+        "recall": float(hit.sum() / wanted.sum()),
+        "interval": [float(low), float(high)],
+        "all_found": float((hit == wanted).mean()),
+    }
+
+
+def growth(found: dict[str, dict[str, Any]]) -> dict[str, float] | None:
+    """The exponent b of time ~ size^b between the smallest and the largest narrowed catalog; 1 would be linear."""
+    narrowed = [(int(size), entry["latency_one_core"]["p50_ms"]) for size, entry in found.items() if "recall" in entry]
+    if len(narrowed) < 2:
+        return None
+    (first, quick), (last, slow) = narrowed[0], narrowed[-1]
+    return {"from": first, "to": last, "exponent": math.log(slow / quick) / math.log(last / first)}
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The figures as people read them."""
+    columns = ("recall, validation", "recall, all of dev", "node F1", "without retrieval", "p50", "p95", "peak")
+    shown = Table("task types", *columns)
+    for size, entry in result["sizes"].items():
+        told = entry.get("recall")
+        latency = entry["latency_one_core"]
+        whole = entry.get("planned_over_whole")
+        shown.add_row(
+            f"{int(size):,}",
+            *(f"{told[name]['recall']:.3f}" if told else "" for name in ("validation", "all")),
+            f"{entry['node_f1']:.3f}" if told else "",
+            f"{whole['node_f1']:.3f}, {whole['latency_one_core']['p50_ms']:.1f} ms" if whole else "",
+            f"{latency['p50_ms']:.1f} ms",
+            f"{latency['p95_ms']:.1f} ms",
+            f"{latency['peak_mib']} MiB",
+        )
+    if result["growth"]:
+        shown.caption = "time grows as size ^ {exponent:.2f} from {from:,} to {to:,}".format(**result["growth"])
+    return shown
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser.add_argument("--sizes", type=int, nargs="+", help=f"task types (default: {' '.join(map(str, SIZES))})")
+    parser.add_argument("--timed", type=int, help="plans timed a size (default: as many as there are, at most 100)")
+    parser.add_argument("--whole-up-to", type=int, default=4_076, help="largest catalog also planned over whole")
+    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
+    parser.add_argument("--quick", action="store_true", help="a tiny planner and small catalogs: checks the script")
+    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_new_tools.yaml")
+    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the run (default: runs/large_catalogs)")
+    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
+    options = parser.parse_args(arguments)
+    quick = ROOT / "runs" / "quick" / "large_catalogs"
+    options.sizes = sorted(options.sizes or (QUICK_SIZES if options.quick else SIZES))
+    options.timed = options.timed or (3 if options.quick else 100)
+    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "large_catalogs")
+    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
