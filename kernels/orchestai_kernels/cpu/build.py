@@ -48,7 +48,8 @@ def build(library: pathlib.Path = LIBRARY) -> pathlib.Path:
     headers = ffi_headers()
     compiler = _compiler()
     extra = {"x86_64": _X86_FLAGS, "amd64": _X86_FLAGS, "aarch64": _ARM_FLAGS, "arm64": _ARM_FLAGS}
-    units = {"portable": (), "library": (f"-I{headers}",), **extra.get(platform.machine().lower(), {})}
+    targets = dict.fromkeys(("matmul", "cached_attention"), (f"-I{headers}",))
+    units = {"portable": (), "library": (), **targets, **extra.get(platform.machine().lower(), {})}
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for name, flags in units.items():
