@@ -17,8 +17,10 @@ from orchestai_jax.config.training_options import TrainingOptions
 class DataConfig(Section):
     """Where the samples come from."""
 
-    train: str = Field(min_length=1)
+    train: str | None = Field(default=None, min_length=1)
     """Path of the training samples (relative to the working folder)."""
+    records: str | None = Field(default=None, min_length=1)
+    """In place of `train`: run records that a trained planner (`--from`) learns from, beside samples it kept."""
     format: Literal["taskbench", "sealtools", "nestful", "records", "planning"] = "taskbench"
     """How the training and validation files are written."""
     catalog: str | None = None
@@ -29,6 +31,21 @@ class DataConfig(Section):
     """Path of validation samples; without one a part of the training samples is held out."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training samples held out by a hash of their ids, where `validation` is not given."""
+    keep_samples: int = Field(default=512, ge=0)
+    """Training samples (half as many of validation) kept in the checkpoint for learning from `records` (0: none)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if (self.train is None) == (self.records is None):
+            raise ValueError("give train or records, one of the two")
+        if self.records is not None and self.validation is not None:
+            raise ValueError("validation goes with train; of records validation_fraction is held out")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The path of `train` or of `records`."""
+        return self.train or self.records or ""
 
 
 class EncoderConfig(Section):
@@ -184,6 +201,8 @@ class Phase1Config(TrainingOptions):
 
     batch_size: int = Field(default=32, ge=1)
     """Samples a step."""
+    freeze_encoder: bool = False
+    """Leave the encoder as it is in the planner that training starts from; its output is then computed once."""
     learning_rate: float = Field(default=1e-3, ge=0)
     """Highest learning rate of the planner's own parameters."""
     encoder_learning_rate: float = Field(default=2e-4, ge=0)

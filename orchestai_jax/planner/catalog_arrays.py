@@ -50,6 +50,21 @@ class PlanStatistics:
                 edges[positions[source], positions[target]] += 1
         return cls(ids, tuple(w.id for w in catalog.workers), transitions, edges)
 
+    def plus(self, other: PlanStatistics) -> PlanStatistics:
+        """With the counts that another has of task types that are known here too."""
+        size = len(self.task_types)
+        place = {name: i for i, name in enumerate(self.task_types)}
+        here = np.array([*(place.get(name, size + 1) for name in other.task_types), size])
+
+        def summed(own: np.ndarray, more: np.ndarray) -> np.ndarray:
+            total = own.copy()
+            np.add.at(total, np.ix_(here, here), more[: len(here), : len(here)])
+            total[size + 1], total[:, size + 1] = 0, 0  # of types that are not known here
+            return total
+
+        transitions = summed(self.transitions, other.transitions)
+        return PlanStatistics(self.task_types, self.workers, transitions, summed(self.edges, other.edges))
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values; counts as sparse [row, column, count] triples."""
 

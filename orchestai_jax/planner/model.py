@@ -49,19 +49,31 @@ class ModelSpec:
     num_known_task_types: int
     num_known_workers: int
     pretrained: bool
+    encoder_is_frozen: bool = False
+    """Whether a training leaves the encoder as it finds it. Changes no part of the network."""
 
     @property
-    def first_trained_layer(self) -> int:
-        """Layers before this one, and the token embedding, are frozen; 0 with a trained embedding means none is."""
+    def shared_layers(self) -> int:
+        """How many layers, from the first, the encoders of instructions and of descriptions have in common."""
         trainable = self.planner.encoder.trainable_layers
         if not self.pretrained or trainable is None:
             return 0
         return max(self.encoder.num_layers - trainable, 0)
 
     @property
+    def embedding_is_shared(self) -> bool:
+        """Whether they have the token embedding in common (not from scratch, nor with trainable_layers = null)."""
+        return self.pretrained and self.planner.encoder.trainable_layers is not None
+
+    @property
+    def first_trained_layer(self) -> int:
+        """Layers before this one are frozen, and so is the token embedding unless `embedding_is_trained`."""
+        return self.encoder.num_layers if self.encoder_is_frozen else self.shared_layers
+
+    @property
     def embedding_is_trained(self) -> bool:
-        """Whether the token embedding is trained (from scratch, or with trainable_layers = null)."""
-        return not self.pretrained or self.planner.encoder.trainable_layers is None
+        """Whether the token embedding is trained."""
+        return not (self.encoder_is_frozen or self.embedding_is_shared)
 
 
 class DescriptionEncoder(nnx.Module):
@@ -73,8 +85,9 @@ class DescriptionEncoder(nnx.Module):
 
     def __init__(self, spec: ModelSpec, *, rngs: nnx.Rngs):
         config = dataclasses.replace(spec.encoder, dropout=0.0)
-        self.shared_layers = spec.first_trained_layer
-        self.encoder = make_encoder(config, rngs=rngs) if spec.pretrained and spec.embedding_is_trained else None
+        self.shared_layers = spec.shared_layers
+        own_embedding = spec.pretrained and not spec.embedding_is_shared
+        self.encoder = make_encoder(config, rngs=rngs) if own_embedding else None
         self.words = None if spec.pretrained else nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
         own = range(self.shared_layers, config.num_layers) if spec.pretrained and self.encoder is None else ()
         self.layers = nnx.List([ENCODERS[type(config)].block(config, i, rngs=rngs) for i in own])

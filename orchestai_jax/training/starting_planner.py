@@ -10,13 +10,14 @@ import jax.numpy as jnp
 
 from orchestai_jax.checkpoint import CheckpointError, open_checkpoint
 from orchestai_jax.checkpoint.leaves import check_same, described_leaves
-from orchestai_jax.config import PlannerConfig, RunConfig
+from orchestai_jax.config import ConfigError, PlannerConfig, RunConfig
 from orchestai_jax.data import Tokenizer, load_tokenizer
 from orchestai_jax.planner.catalog_arrays import PlanStatistics
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure
 from orchestai_jax.planner.saved import read_assets, read_spec
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, sizes_from_scratch
+from orchestai_jax.training.kept_samples import KeptSamples
 from orchestai_jax.workflow import Catalog
 
 TASK_TYPE_ROWS, WORKER_ROWS = "task_types.free_embedding", "worker_selector.worker.free_embedding"
@@ -40,15 +41,22 @@ class StartingPlanner:
     """All of them, frozen ones too; the average of the trained ones, where one was kept."""
     source: str
     """Where its encoder is from."""
+    kept: KeptSamples
+    """What it has kept of the samples that it was trained on."""
 
     @classmethod
     def of(cls, config: RunConfig) -> StartingPlanner | None:
         """The planner of `initialize_from`; None where there is none.
 
-        Raises CheckpointError for a folder that is missing, damaged, or of something else.
+        Raises CheckpointError for a folder that is missing, damaged, or of something else, ConfigError where there is
+        none and the configuration asks for what only a trained planner can do.
         """
-        path = config.training.phase1_supervised.initialize_from
+        phase = config.training.phase1_supervised
+        path = phase.initialize_from
         if path is None:
+            for key, given in (("data.records", config.data.records), ("freeze_encoder", phase.freeze_encoder)):
+                if given:
+                    raise ConfigError(f"{key} is for a planner that is trained already: give one, --from CHECKPOINT")
             return None
         reader = open_checkpoint(path)
         spec, _ = read_spec(reader.metadata, path)
@@ -56,7 +64,8 @@ class StartingPlanner:
         params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
         where, source = f"{path} (step {reader.step})", reader.metadata["encoder_source"]
-        return cls(where, spec, load_tokenizer(tokenizer), catalog, statistics, parameters, source)
+        kept = KeptSamples.of(reader)
+        return cls(where, spec, load_tokenizer(tokenizer), catalog, statistics, parameters, source, kept)
 
     def settled(self, config: RunConfig) -> RunConfig:
         """The run's configuration, with what its `planner` section leaves open taken from this planner's."""

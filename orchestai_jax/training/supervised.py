@@ -18,7 +18,7 @@ from orchestai_jax.config import Phase1Config, Preference, RunConfig
 from orchestai_jax.data import PlanningSample, Tokenizer, epoch_batches
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.optimization import OptimizationOrchestrator
-from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.catalog_arrays import CatalogArrays, build_catalog_arrays
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.encoded_vectors import decode_vectors, encode_vectors
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
@@ -37,6 +37,7 @@ from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.hooks import Hook
+from orchestai_jax.training.kept_samples import kept_samples
 from orchestai_jax.training.layer_monitor import LayerMonitor
 from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.loop import run_loop
@@ -75,7 +76,7 @@ def train_planner(
     start = StartingPlanner.of(config)
     if start is not None:
         config = start.settled(config)
-    samples = load_training_samples(config, start.catalog if start is not None else None)
+    samples = load_training_samples(config, start)
     for part in (samples.train, samples.validation):
         check_samples(part, samples.catalog, config.planner.decomposer.max_tasks)
     encoder = start.encoder(config.planner) if start is not None else choose_encoder(config, samples)
@@ -85,6 +86,7 @@ def train_planner(
         num_known_task_types=len(samples.occurring.task_types),
         num_known_workers=max(len(samples.catalog.workers), 1),
         pretrained=encoder.pretrained,
+        encoder_is_frozen=config.training.phase1_supervised.freeze_encoder,
     )
     if start is not None:
         start.check(spec)
@@ -110,7 +112,7 @@ def _train(
     encoder, tokenizer, source = chosen.encoder, chosen.tokenizer, chosen.source
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
     graphdef, parameters = initial_parameters(spec, config.seed, encoder)
-    statistics = PlanStatistics.of(samples.train, samples.occurring)
+    statistics = samples.statistics
     if start is not None:
         monitor.note(f"starting from the weights of {start.where}")
         parameters = start.weights(parameters, list(statistics.task_types), list(statistics.workers))
@@ -180,7 +182,8 @@ def _train(
             workdir=workdir,
             resume=resume,
             metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),
-            assets=planner_assets(tokenizer, samples.catalog, statistics),
+            assets=planner_assets(tokenizer, samples.catalog, statistics)
+            | kept_samples(samples.train, samples.validation, config.data.keep_samples),
             monitor=monitor,
             hooks=(LayerMonitor(layers, monitoring), *hooks),
             trackers=functools.partial(open_trackers, config, workdir),
@@ -196,7 +199,7 @@ def initial_parameters(
         import_weights(model.encoder, encoder.tensors)
         if model.describer.encoder is not None:
             import_weights(model.describer.encoder, encoder.tensors)
-        first = spec.first_trained_layer
+        first = spec.shared_layers
         for own, imported in zip(model.describer.layers, model.encoder.layers[first:], strict=False):
             nnx.update(own, nnx.state(imported, nnx.Param))
     graphdef, parameters = split_parameters(model)

@@ -116,7 +116,7 @@ def test_env_file_fills_what_the_environment_lacks(tmp_path):
         (SMALL, ["=3"], ["must be written key=value"]),
         (SMALL, ["seed=[1"], ["not a YAML value"]),
         ("name: x\n", [], ["data", "missing"]),
-        ("name: x\ndata: {}\n", [], ["data", "train", "missing"]),
+        ("name: x\ndata: {}\n", [], ["run.yaml:2: data", "train or records"]),
         ("", [], ["empty", "name, seed, data"]),
         ("- 1\n", [], ["a list"]),
         ("name: [x\n", [], ["run.yaml:2", "not valid YAML"]),
