@@ -260,6 +260,8 @@ def export(
 
     if max_shard_mb < 1:
         raise WrongUseError(f"--max-shard-mb must be at least 1, got {max_shard_mb}")
+    if folder.resolve() == model.resolve():
+        raise WrongUseError(f"FOLDER must be another than MODEL, whose weights would be replaced: {folder}")
     loaded = load_language_model(model)
     files = export_hugging_face(
         folder,

@@ -71,6 +71,8 @@ def read_hugging_face_config(folder: pathlib.Path) -> tuple[LanguageModelConfig,
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"]))
+        if not field:  # of several fields at once: the message names them and their values
+            raise ValueError(f"{path}: {fault['msg'].removeprefix('Value error, ')}") from None
         raise ValueError(f"{path}: {_SIZES.get(field, field)}: {fault['msg']}, got {fault['input']!r}") from None
     return config, mode
 

@@ -39,11 +39,10 @@ def export_hugging_face(
       special_tokens: bos_token_id, eos_token_id (one or several), pad_token_id for `config.json`.
 
     Raises ValueError for a mode that the model's rules do not allow, for a model without sub-norms (the layout has
-    them), and for rows that cannot be packed.
+    them), for rows that cannot be packed, and for scales that cannot be stored; nothing is written then.
     """
     _check(config, parameters, mode)
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, np.ndarray]] = [{}]
     filled = 0
     for key, tensor in _named_tensors(config, parameters, mode):
@@ -52,6 +51,7 @@ def export_hugging_face(
             filled = 0
         shards[-1][key] = np.ascontiguousarray(tensor)
         filled += tensor.nbytes
+    folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("model*.safetensors*"):
         stale.unlink()
     config_file = folder / "config.json"
@@ -114,7 +114,10 @@ def _named_tensors(
             for name, (values, scale) in zip(names, _ternary_pieces(stored, i, bounds), strict=True):
                 key = f"model.layers.{i}.{name}"
                 yield f"{key}.weight", pack_quarters(values, f"{key}.weight")
-                written = np.float32(1) / scale if mode == "offline_divided" else scale
+                with np.errstate(divide="ignore", over="ignore"):
+                    written = np.float32(1) / scale if mode == "offline_divided" else scale
+                if not np.isfinite(written):
+                    raise ValueError(f"{key}: mode {mode!r} has no way to store a matrix with the scale {scale}")
                 yield f"{key}.weight_scale", np.asarray([written], np.float32)
     yield "model.norm.weight", np.asarray(parameters["norm.weight"], np.float32)
     if not config.tied_embeddings:

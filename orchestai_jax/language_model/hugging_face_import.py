@@ -114,16 +114,17 @@ def _ternary(
     elif stored.shape == (shape[0] // 4, shape[1]) and shape[0] % 4 == 0:
         values = unpack_quarters(stored, where)
     else:
-        raise ValueError(
-            f"{where} has shape {stored.shape}, config.json says {shape}, packed {(shape[0] / 4, shape[1])}"
-        )
+        packed = f"packed {(shape[0] // 4, shape[1])}" if shape[0] % 4 == 0 else "which cannot be packed in quarters"
+        raise ValueError(f"{where} has shape {stored.shape}, config.json says {shape}, {packed}")
     scale = tensors[f"{name}.weight_scale"]().astype(np.float32)
     if scale.size != 1:
         raise ValueError(f"{folder}: {name}.weight_scale must hold one number, got shape {scale.shape}")
     scale = np.float32(scale.reshape(()))
-    if not np.isfinite(scale) or (mode == "offline_divided" and scale == 0):
+    with np.errstate(divide="ignore", over="ignore"):
+        multiplier = np.float32(1) / scale if mode == "offline_divided" else scale
+    if not (np.isfinite(scale) and np.isfinite(multiplier)):
         raise ValueError(f"{folder}: {name}.weight_scale must be finite and, where it divides, not 0; got {scale}")
-    return values, np.float32(1) / scale if mode == "offline_divided" else scale
+    return values, multiplier
 
 
 def _expected_keys(config: LanguageModelConfig, mode: Mode) -> set[str]:

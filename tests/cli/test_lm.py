@@ -109,6 +109,14 @@ def test_export_and_bench(model, tmp_path):
     assert "must fit the model's 40 positions" in result.output
 
 
+def test_a_model_is_not_exported_over_itself(model):
+    before = (model / "model.safetensors").read_bytes()
+    result = cli("lm", "export", model, model.parent / "." / model.name, "--mode", "offline")
+    assert result.exit_code == 2
+    assert "FOLDER must be another than MODEL" in result.output
+    assert (model / "model.safetensors").read_bytes() == before
+
+
 def test_export_keeps_all_special_tokens(model, tmp_path):
     config = json.loads((model / "config.json").read_text())
     special = {"bos_token_id": 1, "eos_token_id": [2, 3], "pad_token_id": 0}

@@ -7,6 +7,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orchestai_kernels.arrays import dequantize_ternary
 
 from orchestai_jax.language_model import export_hugging_face, import_hugging_face
 from orchestai_jax.language_model.quarter_blocks import pack_quarters, unpack_quarters
@@ -72,7 +73,8 @@ def test_shapes_of_another_model(folder):
     ("name", "value", "message"),
     [
         ("weight", np.full((4, 16), 255, np.uint8), "q_proj.weight: holds the unused code 3"),
-        ("weight", np.zeros((4, 15), np.uint8), r"has shape \(4, 15\), config.json says \(16, 16\)"),
+        ("weight", np.zeros((4, 15), np.uint8), r"has shape \(4, 15\), config.json says \(16, 16\), packed \(4, 16\)$"),
+        ("weight", np.zeros((3, 16), np.uint8), r"has shape \(3, 16\), config.json says \(16, 16\), packed \(4, 16\)$"),
         ("weight", np.full((16, 16), 2, np.float32), "must be -1, 0 or 1"),
         ("weight_scale", np.array([np.nan], np.float32), "weight_scale must be finite"),
         ("weight_scale", np.ones(2, np.float32), "weight_scale must hold one number"),
@@ -86,8 +88,20 @@ def test_broken_packed_weights(folder, name, value, message):
 def test_a_scale_that_divides_must_not_be_0(small, tmp_path):
     export_hugging_face(tmp_path, *small, mode="offline_divided")
     key = "model.layers.0.self_attn.q_proj.weight_scale"
-    change(tmp_path, lambda t: t.update({key: np.zeros(1, np.float32)}))
-    refused(tmp_path, "where it divides, not 0")
+    for value in (0, 1e-45):  # what divides by the second is infinite
+        change(tmp_path, lambda t, value=value: t.update({key: np.full(1, value, np.float32)}))
+        refused(tmp_path, "where it divides, not 0")
+
+
+@pytest.mark.parametrize("folder", ["offline"], indirect=True)
+def test_a_scale_of_0_makes_a_matrix_of_zeros(folder, tmp_path):
+    key = "model.layers.0.self_attn.q_proj.weight_scale"
+    change(folder, lambda t: t.update({key: np.zeros(1, np.float32)}))
+    config, parameters = import_hugging_face(folder)
+    assert not np.asarray(dequantize_ternary(parameters["layers.attention.qkv.weight"]))[0, :16].any()
+    with pytest.raises(ValueError, match=r"q_proj: mode 'offline_divided' has no way to store .* the scale 0\.0"):
+        export_hugging_face(tmp_path / "divided", config, parameters, mode="offline_divided")
+    assert not (tmp_path / "divided").exists()
 
 
 @pytest.mark.parametrize("folder", ["online"], indirect=True)
@@ -98,7 +112,7 @@ def test_a_scale_that_divides_must_not_be_0(small, tmp_path):
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type must be 'default', got 'yarn'"),
         ({"attention_bias": True}, "attention_bias must be false"),
         ({"quantization_config": {"quant_method": "awq"}}, "quant_method must be 'bitnet', got 'awq'"),
-        ({"num_attention_heads": 3}, "is not a multiple of num_heads"),
+        ({"num_attention_heads": 3}, r"config\.json: hidden_size 16 is not a multiple of num_heads 3$"),
         ({"hidden_act": "gelu"}, "hidden_act: .* got 'gelu'"),
     ],
 )

@@ -49,7 +49,13 @@ def unpack_base3(
 
 
 def check_ternary(values: Array | np.ndarray) -> None:
-    """Raise ValueError unless the values are -1, 0 and 1; traced values are not looked into."""
+    """Raise ValueError unless they are matrices of -1, 0 and 1; traced values are not looked into."""
+    if np.ndim(values) < 2:
+        raise ValueError(f"values must be [*batch, rows, columns], got shape {np.shape(values)}")
     known = values_of(values)
-    if known is not None and known.size and (known.min() < -1 or known.max() > 1):
+    if known is None or not known.size:
+        return
+    if not (known.min() >= -1 and known.max() <= 1):  # so that a NaN is told too
         raise ValueError(f"values must be -1, 0 or 1, got values from {known.min()} to {known.max()}")
+    if known.dtype.kind == "f" and (known != np.round(known)).any():
+        raise ValueError(f"values must be -1, 0 or 1, got {known[known != np.round(known)][0]}")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int8, UInt8
 
 from orchestai_kernels.arrays._concrete import expect, values_of
+from orchestai_kernels.arrays.magnitude import mean_magnitude
 
 
 @jax.tree_util.register_dataclass
@@ -53,10 +54,14 @@ class BinaryArray:
 def binarize(
     weights: Float[Array | np.ndarray, "*batch rows columns"],
 ) -> tuple[Int8[Array, "*batch rows columns"], Float32[Array, "*batch"]]:
-    """(b, beta): beta = mean|W| of each matrix; b = 1 above the mean of W, else -1 (Wang et al. 2023, eq. 1-3)."""
+    """(b, beta): beta = mean|W| of each matrix; b = 1 above the mean of W, else -1 (Wang et al. 2023, eq. 1-3).
+
+    An empty matrix has beta = 0. Raises ValueError for fewer than two axes.
+    """
     weights = jnp.asarray(weights, jnp.float32)
+    beta = mean_magnitude(weights)
     mean = jnp.mean(weights, axis=(-2, -1), keepdims=True)
-    return jnp.where(weights > mean, 1, -1).astype(jnp.int8), jnp.mean(jnp.abs(weights), axis=(-2, -1))
+    return jnp.where(weights > mean, 1, -1).astype(jnp.int8), beta
 
 
 def pack_binary(
@@ -66,6 +71,8 @@ def pack_binary(
 
     Raises ValueError for other values (unless traced) and for a scale of another shape.
     """
+    if np.ndim(values) < 2:
+        raise ValueError(f"values must be [*batch, rows, columns], got shape {np.shape(values)}")
     known = values_of(values)
     if known is not None and (np.abs(known) != 1).any():
         raise ValueError(f"values must be -1 or 1, got {known[np.abs(known) != 1][0]}")

@@ -1,4 +1,4 @@
-"""The largest absolute value, which a NaN never hides from."""
+"""The largest absolute value, which a NaN never hides from, and the mean."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ def largest_magnitude(x: Float[Array, "*batch n"], *, initial: float = 0.0) -> F
     takes a NaN for no number at all.
     """
     return jnp.max(jnp.where(jnp.isnan(x), jnp.inf, jnp.abs(x)), axis=-1, initial=initial)
+
+
+def mean_magnitude(weights: Float[Array, "..."]) -> Float[Array, "..."]:
+    """mean|W| of each matrix of [*batch, rows, columns]; 0 of an empty one. Raises ValueError for fewer axes."""
+    if weights.ndim < 2:
+        raise ValueError(f"weights must be [*batch, rows, columns], got shape {tuple(weights.shape)}")
+    if 0 in weights.shape[-2:]:
+        return jnp.zeros(weights.shape[:-2], weights.dtype)
+    return jnp.mean(jnp.abs(weights), axis=(-2, -1))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32, Int8, UInt8
 
 from orchestai_kernels.arrays._concrete import expect, values_of
 from orchestai_kernels.arrays.base3 import check_ternary
+from orchestai_kernels.arrays.magnitude import mean_magnitude
 
 ROW_BLOCK = 32
 """Rows are padded to a multiple of this: one block of rows is what one vector of packed bytes holds."""
@@ -110,10 +111,11 @@ def ternarize(
     """(t, m): m = max(mean|W|, 1e-5) of each matrix in float32, t = clamp(round(W · (1 / m)), -1, 1), ties to even.
 
     The absmean rule of BitNet b1.58 (Ma et al. 2024, equations 1 to 3). A matrix with a NaN or an infinity gets t = 0
-    there and a scale that is not finite, so that products with it are NaN.
+    there and a scale that is not finite, so that products with it are NaN; an empty matrix has m = 1e-5. Raises
+    ValueError for fewer than two axes.
     """
     weights = jnp.asarray(weights, jnp.float32)
-    mean = jnp.maximum(jnp.mean(jnp.abs(weights), axis=(-2, -1)), 1e-5)
+    mean = jnp.maximum(mean_magnitude(weights), 1e-5)
     scaled = jnp.clip(jnp.round(weights * (1.0 / mean)[..., None, None]), -1, 1)
     return jnp.where(jnp.isnan(scaled), 0, scaled).astype(jnp.int8), mean
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from orchestai_kernels.attention import library, reference, vjp
 from orchestai_kernels.attention.masks import Masks
 from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
+from orchestai_kernels.floating import expect_floating
 
 
 def attention(
@@ -55,10 +57,14 @@ def attention(
     Raises ValueError for shapes that do not fit, naming both; NotImplementedError where the named implementation cannot
     run the call.
     """
-    start = None if query_start is None else jnp.broadcast_to(jnp.asarray(query_start, jnp.int32), (q.shape[0],))
-    queries_of, keys_of = segment_ids if isinstance(segment_ids, tuple) else (segment_ids, segment_ids)
-    masks = Masks(mask, queries_of, keys_of, lengths, start if causal else None, causal)
+    segments = segment_ids if isinstance(segment_ids, tuple) else (segment_ids, segment_ids)
+    if len(segments) != 2 or (segments[0] is None) != (segments[1] is None):
+        raise ValueError("segment_ids must be those of the queries and of the keys, or one array for both")
+    masks = Masks(mask, *segments, lengths, causal=causal)
     _check(q, k, v, masks, query_start)
+    if query_start is not None:
+        start = jnp.broadcast_to(jnp.asarray(query_start, jnp.int32), (q.shape[0],))
+        masks = dataclasses.replace(masks, query_start=start)
     return ATTENTION(
         q,
         k,
@@ -70,10 +76,11 @@ def attention(
     )
 
 
-def _check(q: Array, k: Array | Int8Array, v: Array | Int8Array, masks: Masks, query_start: object) -> None:
+def _check(q: Array, k: Array | Int8Array, v: Array | Int8Array, masks: Masks, query_start: Any) -> None:
     for name, x in (("q", q), ("k", k), ("v", v)):
         if len(x.shape) != 4:
             raise ValueError(f"{name} must be [batch, length, heads, dim], got shape {tuple(x.shape)}")
+    expect_floating(q=q)
     batch, queries, heads, head_dim = q.shape
     _, keys, kv_heads, _ = k.shape
     if k.shape[0] != batch or k.shape[3] != head_dim:
@@ -106,6 +113,12 @@ def _check(q: Array, k: Array | Int8Array, v: Array | Int8Array, masks: Masks, q
         raise ValueError(f"lengths must be {(batch,)}, got {tuple(masks.lengths.shape)}")
     if query_start is not None and not masks.causal:
         raise ValueError("query_start has a meaning with causal=True only")
+    if np.shape(query_start) not in ((), (batch,)):
+        raise ValueError(f"query_start must be a number or {(batch,)}, got {np.shape(query_start)}")
+    numbers = {"segment_ids of the queries": masks.query_segments, "segment_ids of the keys": masks.key_segments}
+    for name, given in {**numbers, "lengths": masks.lengths, "query_start": query_start}.items():
+        if given is not None and not jnp.issubdtype(jnp.result_type(given), jnp.integer):
+            raise ValueError(f"{name} must be integers, got {jnp.result_type(given)}")
 
 
 def _key(q: Any, k: Any, v: Any, masks: Masks, *, scale: float) -> str:

@@ -17,6 +17,7 @@ from orchestai_kernels.cached_attention.cpu import accepts, cpu
 from orchestai_kernels.cached_attention.reference import Result, Stored, sliced
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import Implementation, Op, bucket
+from orchestai_kernels.floating import expect_floating
 
 _HERE = pathlib.Path(__file__).parent
 _REFERENCE = (_HERE / "reference.py", *(_HERE.parent / "arrays" / name for name in ("int8.py", "magnitude.py")))
@@ -46,10 +47,16 @@ def cached_attention(
     Args:
       keys, values: [layers, batch, kv_heads, capacity, head_dim], float or both `Int8Array`.
 
-    Raises ValueError for shapes that do not fit, naming both; NotImplementedError where the named implementation cannot
-    run the call.
+    A layer or a length that is out of range is told where it is a Python number, and by the `cpu` implementation;
+    others write to the last slot that there is.
+
+    Raises ValueError for shapes and types that do not fit, naming both; NotImplementedError where the named
+    implementation cannot run the call.
     """
     _check(queries, new_key, new_value, keys, values, start)
+    for name, at, end in (("layer", layer, keys.shape[0]), ("length", length, keys.shape[3])):
+        if isinstance(at, int) and not 0 <= at < end:
+            raise ValueError(f"{name} must be from 0 to {end - 1}, got {at}")
     return CACHED_ATTENTION(
         queries,
         new_key,
@@ -88,6 +95,13 @@ def _check(queries: Any, new_key: Any, new_value: Any, keys: Any, values: Any, s
         )
     if isinstance(keys, Int8Array) != isinstance(values, Int8Array):
         raise ValueError("keys and values must both be Int8Array or both be float")
+    types = {"new_key": new_key.dtype, "new_value": new_value.dtype}
+    if not isinstance(keys, Int8Array):
+        types |= {"keys": keys.dtype, "values": values.dtype}
+    expect_floating(queries=queries)
+    for name, dtype in types.items():
+        if dtype != queries.dtype:
+            raise ValueError(f"{name} must have the queries' dtype, got {dtype} and {queries.dtype}")
     if tuple(start.shape) != (batch,):
         raise ValueError(f"start must be {(batch,)}, got {tuple(start.shape)}")
 

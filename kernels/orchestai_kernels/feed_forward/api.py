@@ -19,6 +19,7 @@ from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.feed_forward import activations, reference, vjp
 from orchestai_kernels.feed_forward import config as tiles
 from orchestai_kernels.feed_forward.activations import Activation
+from orchestai_kernels.floating import expect_floating
 
 
 def feed_forward(
@@ -71,7 +72,10 @@ def _check(x: Array, gate: Any, up: Any, down: Any, activation: str, norm: Array
     kinds = {name: "ternary" if is_ternary(weight) else "float" for name, weight in weights.items()}
     if len(set(kinds.values())) > 1:
         raise ValueError(f"weights must be all float or all ternary, got {kinds}")
-    hidden = x.shape[-1] if x.ndim else None
+    expect_floating(x=x, norm=norm, **({} if is_ternary(gate) else weights))
+    if x.ndim < 1:
+        raise ValueError(f"x must be [*batch, hidden], got shape {tuple(x.shape)}")
+    hidden = x.shape[-1]
     for name in ("gate", "up"):
         if name in weights and weights[name].shape[1] != hidden:
             given = tuple(weights[name].shape)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from orchestai_kernels import precision
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
+from orchestai_kernels.floating import expect_floating
 from orchestai_kernels.graph_attention import config as tiles
 from orchestai_kernels.graph_attention import pallas_gpu, pallas_tpu, reference, vjp
 from orchestai_kernels.graph_attention.config import Aggregation
@@ -61,6 +62,7 @@ def _check(
 ) -> None:
     if nodes.ndim != 4:
         raise ValueError(f"nodes must be [batch, n, heads, dim], got shape {tuple(nodes.shape)}")
+    expect_floating(nodes=nodes, source_scores=source, target_scores=target)
     batch, n, heads, _ = nodes.shape
     wanted = {
         "adjacency": (adjacency, (batch, n, n)),

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from orchestai_kernels.arrays import Int8Array, StackedMatrix, alone
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.dispatch import Implementation, Op, bucket
+from orchestai_kernels.floating import expect_floating
 from orchestai_kernels.int8_matmul.cpu import cpu
 from orchestai_kernels.int8_matmul.reference import MOST_COLUMNS, reference
 from orchestai_kernels.straight_through import straight_through
@@ -35,12 +36,15 @@ def int8_matmul(
     `Int8Array.validate` checks. Stacked weights (leading axes) go through `jax.vmap`; a
     `StackedMatrix` is one of a stack, read by `cpu` where it lies.
 
-    Raises ValueError where the columns of x and weight differ, for stacked weights, scales not one a row, and for more
-    than 133,144 columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
+    Raises ValueError where the columns of x and weight differ, for an x that is not floating, for another kind of
+    weight and stacked ones, scales not one a row, and for more than 133,144 columns (int32 could overflow);
+    NotImplementedError where the named implementation cannot run.
     """
     stored = weight.checked().stack if isinstance(weight, StackedMatrix) else weight
     if not isinstance(stored, Int8Array):
-        raise ValueError(f"weight must be int8, got a stack of {type(stored).__name__}")
+        stack = "a stack of " if isinstance(weight, StackedMatrix) else ""
+        raise ValueError(f"weight must be int8, got {stack}{type(stored).__name__}")
+    expect_floating(x=x)
     if stored.block is not None or len(weight.shape) != 2:
         raise ValueError(f"weight must be one matrix with a scale a row, got {weight.shape} with block {stored.block}")
     rows, columns = weight.shape

@@ -15,6 +15,7 @@ from orchestai_kernels.arrays.ternary import packed_shape
 from orchestai_kernels.cpu.config import CONFIGS, SOURCES, available
 from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
+from orchestai_kernels.floating import expect_floating
 from orchestai_kernels.straight_through import straight_through
 from orchestai_kernels.ternary_matmul.config import (
     GpuTiles,
@@ -52,17 +53,17 @@ def ternary_matmul(
     the `cpu` implementation reads it where it lies. `implementation` is `auto` or a name of
     `TERNARY_MATMUL.implementations`; `config` belongs to the named one.
 
-    Raises ValueError where the columns of x and weight differ, for stacked weights, for codes or a scale whose shape is
-    not that of the matrix, and for more than 16,909,320 columns (int32 could overflow); NotImplementedError where the
-    named implementation cannot run.
+    Raises ValueError where the columns of x and weight differ, for an x that is not floating, for another kind of
+    weight and stacked ones, for codes or a scale whose shape is not that of the matrix, and for more than 16,909,320
+    columns (int32 could overflow); NotImplementedError where the named implementation cannot run.
     """
-    rows, columns = weight.matrix_shape
-    lead: tuple[int, ...] = ()
-    stored = weight
-    if isinstance(weight, StackedMatrix):
-        stored, lead = weight.checked().stack, weight.stack.shape[:1]
+    stacked = isinstance(weight, StackedMatrix)
+    stored = weight.checked().stack if stacked else weight
     if not isinstance(stored, TernaryArray):
-        raise ValueError(f"weight must be ternary, got a stack of {type(stored).__name__}")
+        raise ValueError(f"weight must be ternary, got {'a stack of ' if stacked else ''}{type(stored).__name__}")
+    rows, columns = weight.matrix_shape
+    lead = stored.shape[:1] if stacked else ()
+    expect_floating(x=x)
     if stored.batch_shape != lead:
         raise ValueError(f"weight must be one matrix, got leading axes {stored.batch_shape}: use jax.vmap over them")
     if x.ndim < 1 or x.shape[-1] != columns:

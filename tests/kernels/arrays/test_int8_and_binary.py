@@ -1,6 +1,7 @@
 """Int8Array and BinaryArray against NumPy."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,10 @@ def test_what_binary_refuses():
         pack_binary(np.array([[1, 0]], np.int8), 1.0)
     with pytest.raises(ValueError, match=r"scale must have shape \(\)"):
         pack_binary(np.ones((2, 3), np.int8), np.ones(2))
+    for refused in (lambda x: inspect.unwrap(pack_binary)(x, 1.0), inspect.unwrap(binarize)):
+        with pytest.raises(ValueError, match=r"must be \[\*batch, rows, columns\], got shape \(4,\)"):
+            refused(np.ones(4, np.int8))
+    assert binarize(np.zeros((0, 3), np.float32))[1] == 0
     with pytest.raises(ValueError, match="padding beyond column 3 must be 0"):
         BinaryArray(jnp.full((2, 1), 0xFF, jnp.uint8), packed.scale, (2, 3)).validate()
     with pytest.raises(ValueError, match=r"must be \(2, 2\), got \(2, 1\)"):

@@ -1,6 +1,7 @@
 """TernaryArray against its layout written out in NumPy, byte by byte."""
 
 import dataclasses
+import inspect
 
 import hypothesis
 import jax
@@ -72,6 +73,10 @@ def test_a_matrix_of_zeros_and_one_that_is_not_finite():
     values, scale = ternarize(np.zeros((4, 4), np.float32))
     assert not values.any()
     assert scale == np.float32(1e-5)
+    for shape in ((3, 0), (0, 3)):
+        values, scale = ternarize(np.zeros(shape, np.float32))
+        assert values.shape == shape
+        assert scale == np.float32(1e-5)
     for wrong in (np.nan, np.inf):
         weights = np.ones((2, 3), np.float32)
         weights[0, 1] = wrong
@@ -117,5 +122,11 @@ def test_what_validate_finds():
 def test_what_pack_refuses():
     with pytest.raises(ValueError, match="values must be -1, 0 or 1, got values from 0 to 2"):
         pack_ternary(np.array([[0, 2]], np.int8), 1.0)
+    for value in (0.5, np.nan):
+        with pytest.raises(ValueError, match=r"values must be -1, 0 or 1, got (0\.5|values from nan to nan)"):
+            inspect.unwrap(pack_ternary)(np.array([[0, value]], np.float32), 1.0)
+    for refused in (lambda x: inspect.unwrap(pack_ternary)(x, 1.0), inspect.unwrap(ternarize)):
+        with pytest.raises(ValueError, match=r"must be \[\*batch, rows, columns\], got shape \(4,\)"):
+            refused(np.ones(4, np.int8))
     with pytest.raises(ValueError, match=r"scale must have shape \(\) or \(2,\)"):
         pack_ternary(np.zeros((2, 3), np.int8), np.ones(3))

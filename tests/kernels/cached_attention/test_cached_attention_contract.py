@@ -187,3 +187,27 @@ def test_caches_of_two_kinds_and_starts_of_another_batch():
         UNCHECKED(queries, new_key, new_value, keys, packed, layer=0, start=jnp.asarray(START), length=1)
     with pytest.raises(ValueError, match=r"start must be \(2,\), got \(3,\)"):
         UNCHECKED(queries, new_key, new_value, keys, values, layer=0, start=jnp.zeros(3, jnp.int32), length=1)
+
+
+@pytest.mark.parametrize("index, name", [*enumerate(("queries", "new_key", "new_value", "keys", "values"))])
+def test_types_that_differ(index, name):
+    arguments = [jnp.asarray(x) for x in call()]
+    arguments[index] = arguments[index].astype(jnp.bfloat16)
+    named = "new_key" if index == 0 else name
+    with pytest.raises(ValueError, match=f"{named} must have the queries' dtype, got (bfloat16|float32) and"):
+        UNCHECKED(*arguments, layer=0, start=jnp.asarray(START), length=5)
+    arguments[index] = jnp.zeros(arguments[index].shape, jnp.int8)
+    told = "queries must be floating, got int8" if index == 0 else f"{name} must have the queries' dtype, got int8"
+    with pytest.raises(ValueError, match=told):
+        UNCHECKED(*arguments, layer=0, start=jnp.asarray(START), length=5)
+
+
+@pytest.mark.parametrize("layer, length, told", [
+    (LAYERS, 5, "layer must be from 0 to 2, got 3"), (-1, 5, "layer must be from 0 to 2, got -1"),
+    (0, CAPACITY, "length must be from 0 to 10, got 11"),
+])  # fmt: skip
+@pytest.mark.parametrize("implementation", ["cpu", "sliced"])
+def test_numbers_out_of_range_are_told_before_anything_runs(implementation, layer, length, told):
+    place = {"layer": layer, "start": jnp.asarray(START), "length": length}
+    with pytest.raises(ValueError, match=told):
+        cached_attention(*map(jnp.asarray, call()), **place, implementation=implementation)

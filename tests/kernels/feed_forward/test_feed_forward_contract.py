@@ -214,6 +214,9 @@ def test_lowers_at_the_named_shapes(platform, name):
         ({"down": jnp.ones((4, 4))}, r"down must have 5 columns, a feature each, got \(4, 4\)"),
         ({"down": pack_ternary(np.ones((4, 5), np.int8), 1.0)}, "all float or all ternary"),
         ({"norm": jnp.ones(4)}, r"norm must be \(5,\), a feature each, got \(4,\)"),
+        ({"x": jnp.ones((2, 4), int)}, "x must be floating, got int32"),
+        ({"x": jnp.float32(1)}, r"x must be \[\*batch, hidden\], got shape \(\)"),
+        ({"down": jnp.ones((4, 5), int)}, "down must be floating, got int32"),
         ({"activation": "elu"}, "activation is one of silu, gelu, relu2, not 'elu'"),
     ],
 )

@@ -203,6 +203,7 @@ def test_lowers_at_the_named_shapes(platform, name):
         ({"source_scores": jnp.ones((2, 3, 2))}, r"source_scores must be \(2, 3, 1\) .* got \(2, 3, 2\)"),
         ({"mask": jnp.ones((2, 4), bool)}, r"mask must be \(2, 3\)"),
         ({"mask": jnp.ones((2, 3))}, "mask must be boolean, True where a node is, got float32"),
+        ({"nodes": jnp.ones((2, 3, 1, 4), int)}, "nodes must be floating, got int32"),
         ({"aggregation": "max"}, "aggregation is one of softmax, mean, sum, not 'max'"),
         ({"target_scores": None}, "takes source_scores and target_scores, got source_scores"),
         ({"aggregation": "mean"}, "aggregation 'mean' takes no scores, got source_scores and target_scores"),

@@ -178,6 +178,19 @@ def test_shapes_of_heads():
         assert (y.shape, y.dtype) == ((x.shape[0], weight.shape[0]), x.dtype)
 
 
+@pytest.mark.parametrize("op", [ternary_matmul, int8_matmul])
+def test_other_types_are_named(op):
+    """Without the tests' own shape checks, which would come first. A result of integers would be cut off."""
+    own, other = (WEIGHT, quantize_int8(jnp.ones((32, 64))))[:: 1 if op is ternary_matmul else -1]
+    for x in (jnp.ones((2, 64), int), jnp.ones((2, 64), bool)):
+        with pytest.raises(ValueError, match=f"x must be floating, got {x.dtype}"):
+            inspect.unwrap(op)(x, own)
+    kind = "ternary" if op is ternary_matmul else "int8"
+    for weight in (other, jnp.ones((32, 64))):
+        with pytest.raises(ValueError, match=f"weight must be {kind}, got {type(weight).__name__}"):
+            inspect.unwrap(op)(X, weight)
+
+
 @pytest.mark.parametrize("implementation", ["cpu", "reference"])
 @pytest.mark.parametrize(
     "change, told",
