@@ -111,10 +111,11 @@ def _check(q: Array, k: Array | Int8Array, v: Array | Int8Array, masks: Masks, q
             raise ValueError(f"segment_ids of the {name} must be {(batch, length)}, got {tuple(segments.shape)}")
     if masks.lengths is not None and tuple(masks.lengths.shape) != (batch,):
         raise ValueError(f"lengths must be {(batch,)}, got {tuple(masks.lengths.shape)}")
-    if query_start is not None and not masks.causal:
-        raise ValueError("query_start has a meaning with causal=True only")
-    if np.shape(query_start) not in ((), (batch,)):
-        raise ValueError(f"query_start must be a number or {(batch,)}, got {np.shape(query_start)}")
+    if query_start is not None:
+        if not masks.causal:
+            raise ValueError("query_start has a meaning with causal=True only")
+        if np.shape(query_start) not in ((), (batch,)):
+            raise ValueError(f"query_start must be a number or {(batch,)}, got {np.shape(query_start)}")
     numbers = {"segment_ids of the queries": masks.query_segments, "segment_ids of the keys": masks.key_segments}
     for name, given in {**numbers, "lengths": masks.lengths, "query_start": query_start}.items():
         if given is not None and not jnp.issubdtype(jnp.result_type(given), jnp.integer):
