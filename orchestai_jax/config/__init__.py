@@ -1,5 +1,6 @@
 """Run configurations: YAML into frozen models, overrides, environment, secrets and their redaction, logging."""
 
+from orchestai_jax.config.arguments import ArgumentFittingConfig, ArgumentsConfig
 from orchestai_jax.config.errors import ConfigError, did_you_mean
 from orchestai_jax.config.language_model import (
     BITNET_RULES,
@@ -51,6 +52,8 @@ from orchestai_jax.config.variables import expand_variables, load_env_file
 
 __all__ = [
     "BITNET_RULES",
+    "ArgumentFittingConfig",
+    "ArgumentsConfig",
     "ConfigError",
     "DataConfig",
     "DecodingConfig",

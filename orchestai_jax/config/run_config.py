@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from orchestai_jax.config.arguments import ArgumentFittingConfig, ArgumentsConfig
 from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
 from orchestai_jax.config.optimization import OptimizationConfig, check_one_device
@@ -172,6 +173,8 @@ class PlannerConfig(Section):
     """Task types to a graph."""
     worker_selector: WorkerSelectorConfig = WorkerSelectorConfig()
     """Tasks to workers."""
+    arguments: ArgumentsConfig = ArgumentsConfig()
+    """Tasks to their arguments."""
     decoding: DecodingConfig = DecodingConfig()
     """Probabilities to a plan."""
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -258,6 +261,8 @@ class TrainingConfig(Section):
 
     phase1_supervised: Phase1Config = Phase1Config()
     """Supervised training on gold plans."""
+    arguments: ArgumentFittingConfig = ArgumentFittingConfig()
+    """Fitting of the learned arguments."""
 
 
 class SystemConfig(Section):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from orchestai_jax.config import Preference
 from orchestai_jax.data.sample import PlanningSample
+from orchestai_jax.evaluation.arguments import CallArguments, value_counts, workflow_calls
 from orchestai_jax.evaluation.bootstrap import bootstrap_interval
 from orchestai_jax.evaluation.confidence import abstention_curve, calibration_error
 from orchestai_jax.evaluation.planning import (
@@ -45,6 +46,7 @@ _LABELS = {
     "dag_validity": "DAG validity",
     "selection_accuracy": "worker choice",
     "reference_f1": "reference F1 (pooled)",
+    "value_f1": "value F1 of arguments (pooled)",
     "chain_baseline_link_f1": "link F1, predicted tasks joined in order",
 }
 
@@ -71,6 +73,8 @@ class PlanningReport:
     """[samples]: link F1 had the predicted tasks been joined in order."""
     references: NDArray[np.float64]
     """[samples, 3]: counts behind the pooled reference F1."""
+    values: NDArray[np.float64] | None
+    """[samples, 3]: counts behind the pooled value F1; None where no sample has gold arguments."""
     latencies_ms: NDArray[np.float64]
     """[timed samples]: time of one plan, alone, after every shape was compiled."""
     plan_confidences: NDArray[np.float64]
@@ -87,6 +91,7 @@ class PlanningReport:
             "latency_ms_p50": float(np.percentile(self.latencies_ms, 50)),
             "latency_ms_p95": float(np.percentile(self.latencies_ms, 95)),
             "reference_f1": float(pooled_f1(self.references.sum(axis=0))),
+            "value_f1": None if self.values is None else float(pooled_f1(self.values.sum(axis=0))),
             "chain_baseline_link_f1": float(self.chain_link_f1.mean()),
             "failures": len(self.failures),
             "calibration": self.calibration(),
@@ -107,6 +112,8 @@ class PlanningReport:
         if self.scores.selection_accuracy is not None:
             found["selection_accuracy"] = bootstrap_interval(self.scores.selection_counts, statistic=_share)
         found["reference_f1"] = bootstrap_interval(self.references, statistic=pooled_f1)
+        if self.values is not None:
+            found["value_f1"] = bootstrap_interval(self.values, statistic=pooled_f1)
         found["chain_baseline_link_f1"] = bootstrap_interval(self.chain_link_f1)
         return found
 
@@ -168,6 +175,7 @@ def evaluate_planner(
     plans: list[PredictedPlan | None] = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, str]] = []
+    filled: list[list[CallArguments]] = []
     plan_confidences: list[float] = []
     task_confidences: list[tuple[float, bool]] = []
     for sample in samples:
@@ -177,11 +185,13 @@ def evaluate_planner(
             logger.warning("no plan for sample %s: %s", sample.id, error)
             failures.append((sample.id, str(error)))
             plans.append(None)
+            filled.append([])
             plan_confidences.append(0.0)
             rows.append(_prediction_row(sample.id, None, None, str(error)))
             continue
         plan = predicted_plan(workflow, used)
         plans.append(plan)
+        filled.append(workflow_calls(workflow))
         plan_confidences.append(workflow.confidence or 0.0)
         task_confidences += [
             (t.confidence, t.task_type in sample.nodes) for t in workflow.tasks if t.confidence is not None
@@ -195,6 +205,7 @@ def evaluate_planner(
         scores=score_plans(samples, plans, used.choices),
         chain_link_f1=score_plans(samples, chains).link_f1,
         references=reference_counts(samples, plans),
+        values=value_counts(samples, filled) if any(s.arguments is not None for s in samples) else None,
         latencies_ms=_latencies_ms(planner, samples, catalog, clock),
         plan_confidences=np.array(plan_confidences),
         task_confidences=np.array(task_confidences, np.float64).reshape(-1, 2),

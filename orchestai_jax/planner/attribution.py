@@ -1,7 +1,7 @@
 """Which words of an instruction spoke for each task, edge and argument of its plan, by occlusion.
 
 Each word is hidden in turn (as Zeiler & Fergus 2014 hid parts of pictures): from the encoder's attention for tasks and
-edges, from the text for arguments, which rules fill. What falls, or changes, rested on the word.
+edges, from the text for arguments. What falls, or changes, rested on the word.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from orchestai_jax.data.tokenizer import clean_text
-from orchestai_jax.planner.arguments import fill_arguments
+from orchestai_jax.planner.arguments import FillsArguments, fill_arguments
 from orchestai_jax.workflow import Argument, Catalog, Workflow
 
 
@@ -62,6 +62,7 @@ def argument_words(
     catalog: Catalog,
     words: Sequence[tuple[int, int]],
     edge_probabilities: Float[np.ndarray, "J J"],
+    fill: FillsArguments = fill_arguments,
 ) -> dict[tuple[str, str], tuple[bool, ...]]:
     """`Explanation.arguments`: the arguments are filled anew without each word, tasks and edges staying as they are."""
     types = [task.task_type for task in workflow.tasks]
@@ -70,9 +71,7 @@ def argument_words(
     text = clean_text(workflow.instruction)
 
     def filled(instruction: str) -> list[Mapping[str, Argument]]:
-        found = fill_arguments(
-            instruction, types, edges, catalog, edge_probability=lambda s, t: float(edge_probabilities[s, t])
-        )
+        found = fill(instruction, types, edges, catalog, edge_probability=lambda s, t: float(edge_probabilities[s, t]))
         return list(found.arguments)
 
     whole = filled(text)

@@ -12,6 +12,7 @@ from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.config import PlannerConfig
+from orchestai_jax.planner.arguments.scorer import ArgumentScorer
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.decomposer import Decomposer
 from orchestai_jax.planner.description_matcher import DescriptionMatcher, Evidence, segment_vectors
@@ -27,6 +28,9 @@ from orchestai_jax.planner.worker_selector import WorkerSelector
 Parameters = dict[str, Array]
 """Parameters by dotted path."""
 
+
+ARGUMENTS = "arguments."
+"""What the names of the argument scorer's parameters begin with; it is fitted before the rest is trained."""
 
 Encoder = TextEncoder | T5Encoder
 """An encoder of instructions: `embedding`, `layers`, and `run`, which applies layers."""
@@ -158,6 +162,8 @@ class PlannerModel(nnx.Module):
         self.worker_selector = WorkerSelector(
             3 * hidden, hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
         )
+        learned = config.arguments.method == "learned"
+        self.arguments = ArgumentScorer(config.arguments.hidden_size, rngs=rngs) if learned else None
 
     def lower(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch n hidden"]:
         """Token embedding and frozen layers: what can be computed once and kept."""
@@ -282,7 +288,7 @@ def _path(name: str) -> tuple[str | int, ...]:
 
 def is_frozen(name: str, spec: ModelSpec) -> bool:
     """Whether training leaves the parameter of this dotted path alone."""
-    if name.startswith("describer."):
+    if name.startswith(("describer.", ARGUMENTS)):
         return True
     if name.startswith("encoder.embedding."):
         return not spec.embedding_is_trained
@@ -297,6 +303,12 @@ def partition(parameters: Parameters, spec: ModelSpec) -> dict[str, Parameters]:
         "trainable": {k: v for k, v in parameters.items() if not is_frozen(k, spec)},
         "frozen": {k: v for k, v in parameters.items() if is_frozen(k, spec)},
     }
+
+
+def token_table(parameters: Parameters) -> Array:
+    """The embedding of tokens [vocabulary, hidden] that no training changes; from scratch a random one."""
+    names = ("describer.words.embedding", "describer.encoder.embedding.word.embedding")
+    return next((parameters[n] for n in names if n in parameters), parameters["encoder.embedding.word.embedding"])
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:

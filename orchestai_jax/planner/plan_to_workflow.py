@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from orchestai_jax.config import PlannerConfig, Preference
-from orchestai_jax.planner.arguments import fill_arguments
+from orchestai_jax.planner.arguments import FillsArguments, fill_arguments
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.decoding import DecodedPlans
 from orchestai_jax.workflow import Catalog, Reference, Task, Workflow
@@ -32,8 +32,9 @@ def to_workflow(
     preference: Preference,
     calibration: Calibration,
     notes: tuple[str, ...] = (),
+    fill: FillsArguments = fill_arguments,
 ) -> Workflow:
-    """The workflow of one decoded plan (a row of DecodedPlans, as NumPy arrays).
+    """The workflow of one decoded plan (a row of DecodedPlans, as NumPy arrays), its arguments filled by `fill`.
 
     A task's confidence is the calibrated probability that its type is wanted, the workflow's that its set of task types
     is exactly the one wanted.
@@ -43,9 +44,7 @@ def to_workflow(
     n = len(chosen)
     probabilities = np.asarray(plan.edge_probabilities)[:n, :n]
     edges = set(drawn_edges(probabilities, config.graph_generator.threshold))
-    filled = fill_arguments(
-        instruction, task_types, edges, catalog, edge_probability=lambda s, t: float(probabilities[s, t])
-    )
+    filled = fill(instruction, task_types, edges, catalog, edge_probability=lambda s, t: float(probabilities[s, t]))
     tasks = []
     found_notes = [*notes, *filled.notes]
     for j, task_type in enumerate(task_types):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from orchestai_jax.data import Tokenizer, load_tokenizer
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.nn.compilation import enable_compilation_cache
 from orchestai_jax.planner import compiled
+from orchestai_jax.planner.argument_filler import make_filler
+from orchestai_jax.planner.arguments import FillsArguments
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays, description_texts
@@ -30,6 +32,7 @@ from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets
 from orchestai_jax.planner.instruction_reader import InstructionReader, repeated
 from orchestai_jax.planner.large_catalog import stacked
 from orchestai_jax.planner.model import (
+    ARGUMENTS,
     ModelSpec,
     Parameters,
     build_structure,
@@ -39,7 +42,7 @@ from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, 
 from orchestai_jax.planner.retrieval import Retrieval
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
-from orchestai_jax.workflow import Catalog, Workflow
+from orchestai_jax.workflow import Argument, Catalog, Workflow
 
 _BATCH = 32
 _BATCH_TIMES_TYPES = 2**18
@@ -153,7 +156,9 @@ class Planner:
             plans = self._decode(bound, *read, preference, 1 if len(batch) == 1 else size)
             for i, plan in zip(batch, plans, strict=True):
                 config, notes = self.spec.planner, self._reader.cut_note(texts[i])
-                workflows[i] = to_workflow(texts[i], plan, catalog, config, preference, self.calibration, notes)
+                workflows[i] = to_workflow(
+                    texts[i], plan, catalog, config, preference, self.calibration, notes, self._fill
+                )
         return [w for w in workflows if w is not None]
 
     def _decode(
@@ -196,7 +201,7 @@ class Planner:
         )
         plans = [view.of_catalog(jax.tree.map(lambda x, rank=rank: x[rank], decoded)) for rank in range(n)]
         return [
-            to_workflow(text, plan, catalog, self.spec.planner, preference, self.calibration)
+            to_workflow(text, plan, catalog, self.spec.planner, preference, self.calibration, fill=self._fill)
             for plan in plans
             if plan.plan_logp > NO_PLAN
         ]
@@ -245,7 +250,7 @@ class Planner:
                 (s, t): tuple((edges[0, position[s], position[t]] - edges[1:, position[s], position[t]]).tolist())
                 for s, t in pairs
             },
-            arguments=argument_words(workflow, catalog, words, forward),
+            arguments=argument_words(workflow, catalog, words, forward, self._fill),
         )
 
     def _score_given(
@@ -297,11 +302,26 @@ class Planner:
         probabilities = np.asarray(decoded.edge_probabilities[0])
         return drawn_edges(probabilities, self.spec.planner.graph_generator.threshold)
 
+    def arguments(
+        self, text: str, task_types: Sequence[str], catalog: Catalog | None = None
+    ) -> tuple[Mapping[str, Argument], ...]:
+        """The arguments of given tasks, in an order that has producers first: references name them `t1`, `t2` …
+
+        Raises like `graph`, whose edges the rules follow.
+        """
+        catalog = catalog if catalog is not None else self.catalog
+        return self._fill(text, task_types, self.graph(text, task_types, catalog), catalog).arguments
+
+    @functools.cached_property
+    def _fill(self) -> FillsArguments:
+        return make_filler(self.spec.planner.arguments, self._parameters, self._tokenizer)
+
     @functools.cached_property
     def vector_cache(self) -> VectorCache | None:
         """Keeps vectors of descriptions on disk; set it to None to encode them anew in every process."""
         frozen = partition(self._parameters, self.spec)["frozen"]
-        return VectorCache(fingerprint(frozen, self._tokenizer.json), block=self.vector_block)
+        encoder = {name: x for name, x in frozen.items() if not name.startswith(ARGUMENTS)}
+        return VectorCache(fingerprint(encoder, self._tokenizer.json), block=self.vector_block)
 
     @functools.cached_property
     def _int8_vector_cache(self) -> VectorCache | None:

@@ -46,6 +46,7 @@ from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimization_hook import OptimizationHook
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
 from orchestai_jax.training.placement import Keep, Placement
+from orchestai_jax.training.planner_arguments import argument_metrics, check_has_arguments, fit_planner_arguments
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
 from orchestai_jax.training.planning_evaluation import make_evaluation
 from orchestai_jax.training.starting_planner import StartingPlanner
@@ -90,6 +91,8 @@ def train_planner(
     )
     if start is not None:
         start.check(spec)
+    elif config.planner.arguments.method == "learned":
+        check_has_arguments(samples.train)
     prepare_workdir(
         workdir, config, resume=bool(resume)
     )  # only now, so that a slip in the input leaves no folder begun
@@ -112,10 +115,14 @@ def _train(
     encoder, tokenizer, source = chosen.encoder, chosen.tokenizer, chosen.source
     monitor.note(f"encoder: {source}; {len(samples.train)} training and {len(samples.validation)} validation samples")
     graphdef, parameters = initial_parameters(spec, config.seed, encoder)
+    learned = config.planner.arguments.method == "learned"
+    if learned and start is None:
+        parameters |= fit_planner_arguments(config, samples, parameters, tokenizer, monitor)
     statistics = samples.statistics
     if start is not None:
         monitor.note(f"starting from the weights of {start.where}")
         parameters = start.weights(parameters, list(statistics.task_types), list(statistics.workers))
+    known = argument_metrics(config, samples, parameters, tokenizer) if learned else {}
     told = functools.partial(monitor.progress, "encoding descriptions")
     vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
     orchestrator = None
@@ -169,12 +176,13 @@ def _train(
         monitor.note(f"mesh: {placement.description}")
     keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
     train_step = hook.train_step if hook is not None else make_step(optimizer, keep=keep)
+    evaluate = make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog)
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
             train_step=placement.fed(train_step, phase.batch_size),
             batches=batches,
-            evaluate=make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog),
+            evaluate=lambda state: {**evaluate(state), **known},
             store=store,
             num_epochs=phase.num_epochs,
             config=phase,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.config import DecodingConfig, Preference
-from orchestai_jax.planner import Planner, compiled, decoding, plan_to_workflow
+from orchestai_jax.planner import Planner, compiled, decoding
 from orchestai_jax.planner.arguments import fill_arguments
 from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.decoding import DecodedPlans, decode, pick_plan
@@ -171,7 +171,7 @@ EDGES[0, 1], EDGES[1, 2] = 0.3, 0.8
 
 
 @pytest.mark.parametrize(("threshold", "drawn"), [(0.0, {(0, 1), (1, 2)}), (0.5, {(1, 2)}), (1.0, set())])
-def test_threshold_is_the_least_probability_of_an_edge(tiny, catalog, monkeypatch, threshold, drawn):
+def test_threshold_is_the_least_probability_of_an_edge(tiny, catalog, threshold, drawn):
     """At 0 every pair that fits is drawn and no other, at 1 none is."""
     handed_on = []
 
@@ -179,10 +179,9 @@ def test_threshold_is_the_least_probability_of_an_edge(tiny, catalog, monkeypatc
         handed_on.append(set(edges))
         return fill_arguments(text, task_types, edges, *arguments, **more)
 
-    monkeypatch.setattr(plan_to_workflow, "fill_arguments", fill)
     config = changed(tiny[0], graph_generator={"threshold": threshold}).planner
     plan = decoded(catalog, [BLUR, CAPTION, TRANSLATE], edge_probabilities=EDGES)
-    to_workflow("blur, caption, translate", plan, catalog, config, Preference(), Calibration())
+    to_workflow("blur, caption, translate", plan, catalog, config, Preference(), Calibration(), fill=fill)
     assert handed_on == [drawn]
 
 

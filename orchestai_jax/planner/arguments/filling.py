@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 from orchestai_jax.planner.arguments.clauses import align
 from orchestai_jax.planner.arguments.fitting import is_untyped
@@ -16,6 +17,23 @@ from orchestai_jax.planner.arguments.words import content_stems
 from orchestai_jax.workflow.catalog import Catalog, TaskType
 from orchestai_jax.workflow.validation import may_fill
 from orchestai_jax.workflow.workflow import Reference, Value
+
+
+@runtime_checkable
+class FillsArguments(Protocol):
+    """What fills the arguments of planned tasks; see `fill_arguments`, which is one."""
+
+    def __call__(
+        self,
+        instruction: str,
+        task_types: Sequence[str],
+        edges: Collection[tuple[int, int]],
+        catalog: Catalog,
+        *,
+        edge_probability: Callable[[int, int], float] | None = None,
+    ) -> Filled:
+        """The arguments of tasks in topological order."""
+        ...
 
 
 class ArgumentError(ValueError):
@@ -96,11 +114,9 @@ def fill_arguments(
         if is_untyped(task_type):
             filled.update(_by_reference(task, types, sorted(i for i, j in ports.edges if j == task), filled))
         arguments.append(filled)
-    left = _open(types, arguments)
+    left = open_arguments(types, arguments)
     notes += ports.notes
-    notes += [
-        f"{task_id(t)} ({types[t].id}): the instruction does not say {name!r}, which is required" for t, name in left
-    ]
+    notes += open_notes(types, left)
     return Filled(tuple(arguments), frozenset(ports.edges), left, tuple(notes))
 
 
@@ -117,12 +133,22 @@ def _ordered(edges: Collection[tuple[int, int]], n: int) -> tuple[list[tuple[int
     return kept, notes
 
 
-def _open(types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Reference]]) -> tuple[tuple[int, str], ...]:
+def open_arguments(
+    types: Sequence[TaskType], arguments: Sequence[dict[str, Value | Reference]]
+) -> tuple[tuple[int, str], ...]:
+    """(task, name) of every required input and parameter that has no argument."""
     left: list[tuple[int, str]] = []
     for task, task_type in enumerate(types):
         names = [p.name for p in (*task_type.inputs, *task_type.parameters) if p.must_be_given]
         left += [(task, name) for name in names if name not in arguments[task]]
     return tuple(left)
+
+
+def open_notes(types: Sequence[TaskType], left: Sequence[tuple[int, str]]) -> list[str]:
+    """What a reader is told of open arguments."""
+    return [
+        f"{task_id(t)} ({types[t].id}): the instruction does not say {name!r}, which is required" for t, name in left
+    ]
 
 
 def _by_reference(
