@@ -1,9 +1,9 @@
 """Arguments on Seal-Tools and NESTFUL: values and references given the gold calls, and of whole plans.
 
 Given the gold calls, the scorer is fitted on the training samples alone (Seal-Tools: dev.jsonl; NESTFUL: glaive without
-a hash split) and tested once a seed beside the rules and the chain of the calls. `--end-to-end` trains whole
-planners, too, as `orchestai train` does, and scores the plans that they make by themselves. `--cross-validate` scores
-parts of the training samples in place of the test sets: choices are made by it.
+a hash split) and tested once a seed beside the rules and the chain of the calls. `--end-to-end` instead trains whole
+planners, as `orchestai train` does, and scores the plans that they make by themselves. `--cross-validate` scores parts
+of the training samples in place of the test sets: choices are made by it.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     console = wide_console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     result: dict[str, Any] = {
-        "what": "values and references of arguments given the gold calls, and of whole plans",
+        "what": "values and references of arguments, given the gold calls or of whole plans",
         "command": command_line("arguments.py", arguments),
         "quick": options.quick,
         "cross_validated": options.cross_validate,
-        "seeds": list(options.seeds),
+        "seeds": list(options.end_to_end or options.seeds),
         "goals": GOALS,
         "sets": {},
         "machine": describe_machine(),
@@ -84,9 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         data = READERS[name](options.data)
         if options.quick:
             data = shrink(data)
-        result["sets"][name] = run(name, data, options, console)
+        if options.end_to_end:
+            planners = [whole_planner(name, data, options, seed, console) for seed in options.end_to_end]
+            result["sets"][name] = {"n_train": len(data.train), "end_to_end": planners}
+        else:
+            result["sets"][name] = run(name, data, options, console)
     options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "arguments.json"
+    out = options.results / ("arguments_end_to_end.json" if options.end_to_end else "arguments.json")
     out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     console.print(table(result))
     console.print(f"written: {out}")
@@ -137,7 +141,7 @@ def shrink(data: EdgeData) -> EdgeData:
 
 
 def run(name: str, data: EdgeData, options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Every seed on every test set, given the gold calls; the rules beside them; whole planners where asked for."""
+    """Every seed on every test set, given the gold calls; the rules beside them."""
     config = configuration(name, data, options, options.workdir / name, seed=options.seeds[0])
     vectors = word_vectors(config)
     tests = parts(data) if options.cross_validate else {t.name: [(data.train, t)] for t in data.tests}
@@ -152,8 +156,6 @@ def run(name: str, data: EdgeData, options: argparse.Namespace, console: Console
             seeds.append(scored)
         rules = evaluate_arguments(GivenTasks(fill_arguments), samples, catalog).as_dict()
         found["tests"][test] = {"n": len(samples), "rules": rules, "mean": means(seeds), "seeds": seeds}
-    if options.end_to_end and not options.cross_validate:
-        found["end_to_end"] = [whole_planner(name, data, options, seed, console) for seed in options.end_to_end]
     return found
 
 
@@ -304,7 +306,7 @@ def table(result: dict[str, Any]) -> Table:
     for column in ("", "samples", "value F1", "precision", "recall", "reference F1", "chain"):
         shown.add_column(column, justify="left" if not column else "right")
     for name, of_set in result["sets"].items():
-        for test, figures in of_set["tests"].items():
+        for test, figures in of_set.get("tests", {}).items():
             for group, row in figures["mean"].items():
                 cells = [f"{row[f]['mean']:.3f}" for f in (*FIGURES[:3], "reference_f1")]
                 label = f"{name} {test}: {group.replace('_', ' ')}"
