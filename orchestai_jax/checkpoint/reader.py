@@ -123,7 +123,7 @@ class CheckpointReader:
             if 0 in leaf.shape or leaf.name in self._added:
                 continue
             stored = jax.eval_shape(jax.random.key_data, array) if is_random_key(array) else array
-            sharding = getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            sharding = getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             put(item, leaf, jax.ShapeDtypeStruct(stored.shape, stored.dtype))
             if isinstance(array, (np.ndarray, np.generic)):
                 put(arguments, leaf, ocp.RestoreArgs(restore_type=np.ndarray, dtype=stored.dtype))

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
-from orchestai_jax.config.optimization import OptimizationConfig, check_one_device
+from orchestai_jax.config.optimization import OptimizationConfig
 from orchestai_jax.config.run_config import SystemConfig
 from orchestai_jax.config.section import Section
 from orchestai_jax.config.training_options import TrainingOptions
@@ -207,11 +207,6 @@ class LanguageRunConfig(Section):
     """Optimizations under safety gates (null = none)."""
     system: SystemConfig = SystemConfig()
     """What the machine does around the run."""
-
-    @model_validator(mode="after")
-    def _optimizes_on_one_device(self) -> LanguageRunConfig:
-        check_one_device(self.optimization, self.mesh.num_devices)
-        return self
 
     @model_validator(mode="after")
     def _sequence_fits(self) -> LanguageRunConfig:

@@ -86,15 +86,6 @@ class OptimizationConfig(Section):
     """Bounds; they are on whenever the block is."""
 
 
-def check_one_device(config: OptimizationConfig | None, num_devices: int) -> None:
-    """Raise ValueError for optimizations on a mesh: moments encoded together cannot be cut along parameters."""
-    if config is not None and config.enabled and num_devices > 1:
-        raise ValueError(
-            f"optimization works on one device, the mesh has {num_devices}; leave one of the two out, "
-            "or set optimization.enabled: false"
-        )
-
-
 def serving_in_force(data_state: Mapping[str, Any]) -> InferenceScalingConfig | None:
     """How the model of a checkpoint is to be served, as was in force when it was saved; None where the run had no such
     section, or backed it off. `data_state` is the checkpoint's."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from orchestai_jax.config.arguments import ArgumentFittingConfig, ArgumentsConfig
 from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
-from orchestai_jax.config.optimization import OptimizationConfig, check_one_device
+from orchestai_jax.config.optimization import OptimizationConfig
 from orchestai_jax.config.preference import Preference
 from orchestai_jax.config.section import Section
 from orchestai_jax.config.training_options import TrainingOptions
@@ -301,11 +301,6 @@ class RunConfig(Section):
     """Optimizations under safety gates (null = none)."""
     system: SystemConfig = SystemConfig()
     """What the machine does around the run."""
-
-    @model_validator(mode="after")
-    def _optimizes_on_one_device(self) -> RunConfig:
-        check_one_device(self.optimization, self.mesh.num_devices)
-        return self
 
     @model_validator(mode="after")
     def _batch_fits(self) -> RunConfig:

@@ -1,6 +1,6 @@
 """Optimizations of training and serving under safety gates: kernels, compression, inference; each useful alone."""
 
-from orchestai_jax.optimization.encoded_moments import encoded_moments, with_encoding
+from orchestai_jax.optimization.encoded_moments import encoded_moments, encoded_part, with_encoding
 from orchestai_jax.optimization.inference_scaling import (
     Selection,
     answer_verifier,
@@ -34,6 +34,7 @@ __all__ = [
     "detect_and_tune",
     "encode",
     "encoded_moments",
+    "encoded_part",
     "gates_of",
     "in_force",
     "json_verifier",

@@ -15,7 +15,7 @@ from orchestai_kernels.arrays import encoded_ratio
 from orchestai_jax.config import OptimizationConfig
 from orchestai_jax.optimization.optimization_state import OptimizationState
 from orchestai_jax.optimization.parameter_precedence import Move, ParameterPrecedenceResolver
-from orchestai_jax.optimization.safety_gates import COMPRESSION_ERROR, LOSS, gates_of, violations
+from orchestai_jax.optimization.safety_gates import COMPRESSION_ERROR, LOSS, gates_of, remedy, violations
 
 OPTIMIZATIONS = ("kernel_optimizer", "semantic_compression", "inference_scaling")
 """In the order in which they are switched on; the last one is backed off first."""
@@ -24,7 +24,6 @@ NEAR_LIMIT = 0.8
 WORSE = 0.02
 """A score lower than the best by this share of it makes serving more careful."""
 SMALLEST_BLOCK = 8
-REMEDY = "Where such steps are healthy for this model, widen optimization.safety_gates; else lower the learning rate"
 KEPT_EVENTS, KEPT_SNAPSHOTS = 50, 10
 
 
@@ -34,6 +33,8 @@ class Verdict:
 
     violations: tuple[str, ...] = ()
     """In words; none for a healthy step."""
+    remedy: str | None = None
+    """What to do about them."""
     backed_off: str | None = None
     """The optimization that is switched off from now on."""
     stop: str | None = None
@@ -66,6 +67,8 @@ class OptimizationOrchestrator:
         """The last ones; each was logged too."""
         self.snapshots: list[OptimizationState] = []
         self._ignored_before = 0
+        self._passed_any = False
+        """Whether a step's measurements were ever inside of the gates."""
         self._best_score: float | None = None
         self._metrics: dict[str, float] = {}
 
@@ -124,21 +127,23 @@ class OptimizationOrchestrator:
             return Verdict()
         sound, found = self.validate_safety_gates(metrics)
         if sound:
-            self.violations_in_a_row = 0
+            self.violations_in_a_row, self._passed_any = 0, True
             return Verdict()
+        advice = remedy(self.gates, metrics)
         self.violations_in_a_row += 1
         self.total_violations += 1
         self._note({"step": step, "event": "gate_violation", "violations": found})
         patience = self.config.safety_gates.patience
         if self.violations_in_a_row < patience:
-            return Verdict(tuple(found))
-        reason = f"{self.violations_in_a_row} updates in a row were refused: {'; '.join(found)}"
+            return Verdict(tuple(found), advice)
+        ever = "" if self._passed_any else ", and none passed since the run began"
+        reason = f"{self.violations_in_a_row} updates in a row were refused{ever}: {'; '.join(found)}"
         if not self.active:
-            return Verdict(tuple(found), stop=f"{reason}; no optimization is left to back off. {REMEDY}")
+            return Verdict(tuple(found), advice, stop=f"{reason}; no optimization is left to back off; {advice}")
         last = self.active[-1]
         self.back_off(last, reason, step)
         self.violations_in_a_row, self._ignored_before = 0, step + 2
-        return Verdict(tuple(found), backed_off=last)
+        return Verdict(tuple(found), advice, backed_off=last)
 
     def back_off(self, optimization: str, reason: str, step: int) -> None:
         """Switch one off. Raises ValueError for one that is not on."""
@@ -214,6 +219,7 @@ class OptimizationOrchestrator:
             **self.get_checkpoint_metadata(),
             "violations_in_a_row": self.violations_in_a_row,
             "ignored_before": self._ignored_before,
+            "passed_any": self._passed_any,
             "best_score": self._best_score,
         }
 
@@ -230,6 +236,7 @@ class OptimizationOrchestrator:
         self.snapshots = [OptimizationState.from_json(value) for value in state["snapshots"]]
         self.violations_in_a_row = int(state["violations_in_a_row"])
         self._ignored_before = int(state["ignored_before"])
+        self._passed_any = bool(state.get("passed_any", True))  # older checkpoints do not say
         self._best_score = state["best_score"]
 
     def _note(self, event: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ def train_language_model(
         most=training.evaluation_batches,
     )
     parameters = _starting_parameters(config, model, tokenizer)
+    placement = Placement(config.mesh)
     prepare_workdir(
         workdir, config, resume=bool(resume)
     )  # only now, so that a slip in the input leaves no folder begun
@@ -90,7 +91,7 @@ def train_language_model(
     make_step = functools.partial(make_train_step, model, training, observe=statistics.measure)
     hook = None
     if config.optimization is not None and config.optimization.enabled:
-        hook = OptimizationHook(OptimizationOrchestrator(config.optimization), optimizer, make_step, workdir)
+        hook = OptimizationHook(OptimizationOrchestrator(config.optimization), optimizer, make_step, workdir, placement)
         optimizer, hooks = hook.optimizer, (*hooks, hook)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -99,13 +100,10 @@ def train_language_model(
         key=jax.random.key(config.seed),
         ema=jax.tree.map(jnp.copy, parameters) if training.ema_decay is not None else None,
     )
-    placement = Placement(config.mesh)
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:
-        uncut = placement.uncut(parameters)
-        monitor.note(f"mesh: {placement.description}" + (f"; not cut: {', '.join(uncut)}" if uncut else ""))
-    keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
-    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=keep)
+        monitor.note(placement.told(parameters))
+    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=placement.keep(state, optimizer))
     with locked_workdir(workdir), open_store(workdir, training) as store:
         return run_loop(
             state=state,

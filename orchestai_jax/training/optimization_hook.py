@@ -7,8 +7,8 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -31,14 +31,28 @@ from orchestai_jax.planner.encoded_vectors import decode_vectors
 from orchestai_jax.training.errors import TrainingDivergedError
 from orchestai_jax.training.hooks import QuietHook, RunControl
 from orchestai_jax.training.loop_types import TrainStep
+from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.update import Accept
 
 RECORDS, REPORT = "kernels", "report.json"
 """In the work folder: the tuned records of the run, and what was found."""
 
-MakeStep = Callable[[optax.GradientTransformation, Accept], TrainStep]
-"""An optimizer and a gate to the jitted step."""
+ON_A_MESH = (
+    "on a mesh each call is cut over the devices, and kernels are measured whole on one: what was found would not be "
+    "what runs"
+)
+"""Why kernels are not tuned there."""
+
+
+class MakeStep(Protocol):
+    """Builds the jitted step of an optimizer, a gate, and where the next state lies."""
+
+    def __call__(
+        self, optimizer: optax.GradientTransformation, accept: Accept | None = None, *, keep: Keep | None = None
+    ) -> TrainStep:
+        """See `make_train_step` of the language model."""
+        ...
 
 
 class OptimizationHook(QuietHook):
@@ -52,6 +66,8 @@ class OptimizationHook(QuietHook):
       optimizer: the run's, without optimizations.
       make_step: builds the train step.
       workdir: where the tuned kernels' records go.
+      placement: where the run's arrays lie. On a mesh encoded moments lie whole on every device, and kernels are not
+        tuned: that is backed off at the start, with the reason.
     """
 
     def __init__(
@@ -60,15 +76,17 @@ class OptimizationHook(QuietHook):
         optimizer: optax.GradientTransformation,
         make_step: MakeStep,
         workdir: str | pathlib.Path,
+        placement: Placement,
     ):
+        self._placement = placement
         self.orchestrator, self._plain, self._make_step = orchestrator, optimizer, make_step
         self._records = (pathlib.Path(workdir) / RECORDS).absolute()
         self._start_events: list[tuple[str, dict[str, str]]] = []
         _, warnings = orchestrator.validate_parameter_compatibility()
         self._start_events += [("compatibility", {"warning": warning}) for warning in warnings]
         for name, reason in orchestrator.incompatible().items():
-            orchestrator.back_off(name, reason, 0)
-            self._start_events.append(("backed_off", {"optimization": name, "reason": reason}))
+            self._leave_out(name, reason, 0)
+        self._fit_mesh(0)
         self._running = orchestrator.config
         """What the step under way was built for; the orchestrator's may be ahead of it."""
         self._switch_at = 0
@@ -99,7 +117,7 @@ class OptimizationHook(QuietHook):
             state = self._fitted(state)
         if self._step is None:
             self._tune(state, batch)
-            self._step = self._make_step(self.optimizer, self._accept)
+            self._step = self._make_step(self.optimizer, self._accept, keep=self._placement.keep(state, self.optimizer))
         with self._kernels():
             return self._step(state, batch)
 
@@ -115,7 +133,8 @@ class OptimizationHook(QuietHook):
         self._worst_error = max(self._worst_error, values.get(COMPRESSION_ERROR, 0.0))
         verdict = self.orchestrator.observe(step, values)
         if verdict.violations:
-            run.event(step, "gate_violation", violations="; ".join(verdict.violations))
+            told = {"violations": "; ".join(verdict.violations), "remedy": verdict.remedy or ""}
+            run.event(step, "gate_violation", **told)
         if verdict.backed_off is not None:
             self._switch_at = step + 2
             reason = self.orchestrator.backed_off[verdict.backed_off]
@@ -149,7 +168,20 @@ class OptimizationHook(QuietHook):
         self._running, self._step = OptimizationConfig.model_validate(state["running"]), None
         self._switch_at, self._worst_error = int(state["switch_at"]), float(state["worst_error"])
         self._start_events = []
+        self._fit_mesh(run.step)
+        if self._placement.mesh is not None:
+            self._running = self._running.model_copy(update={"kernel_optimizer": None})
         run.replace(state=self._fitted(run.state))
+
+    def _leave_out(self, name: str, reason: str, step: int) -> None:
+        """Back an optimization off before the first step."""
+        self.orchestrator.back_off(name, reason, step)
+        self._start_events.append(("backed_off", {"optimization": name, "reason": reason}))
+
+    def _fit_mesh(self, step: int) -> None:
+        """Leave out what cannot work on a mesh."""
+        if self._placement.mesh is not None and "kernel_optimizer" in self.orchestrator.active:
+            self._leave_out("kernel_optimizer", ON_A_MESH, step)
 
     def _accept(self, measurements: Mapping[str, jax.Array]) -> jax.Array:
         return all_kept(self.orchestrator.gates, measurements)
@@ -163,7 +195,8 @@ class OptimizationHook(QuietHook):
             vectors = catalog["vectors"]
             if isinstance(vectors, BlockArray):
                 params = {**params, "catalog": {"vectors": jnp.asarray(decode_vectors(vectors))}}
-        return state.replace(opt_state=opt_state, params=params)  # type: ignore[attr-defined]
+        fitted = state.replace(opt_state=opt_state, params=params)  # type: ignore[attr-defined]
+        return self._placement.place_state(fitted, self.optimizer)
 
     def _kernels(self) -> contextlib.AbstractContextManager[Any]:
         if self._running.kernel_optimizer is None:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from orchestai_jax.checkpoint.leaves import is_random_key
 from orchestai_jax.config import MeshConfig
 from orchestai_jax.nn.sharding import batch_sharding, make_mesh, parameter_sharding, replicated, uncut_parameters
+from orchestai_jax.optimization import encoded_part
 from orchestai_jax.training.loop_types import TrainStep
 from orchestai_jax.training.train_state import TrainState
 
@@ -36,7 +37,8 @@ class Placement:
         return " × ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
 
     def place_state(self, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
-        """The state, whole in this process, put on the devices: parameters, moments and average alike by the table."""
+        """The state, whole in this process or on the mesh already, put where it belongs: parameters, moments and
+        average alike by the table."""
         if self.mesh is None:
             return jax.device_put(state, jax.devices()[0])
         return jax.tree.map(_put, state, self.shardings(state, optimizer))
@@ -51,13 +53,16 @@ class Placement:
             ),
             state.params["trainable"],
         )
-        moments = optax.tree.map_params(
-            optimizer,
-            lambda leaf, sharding: sharding,
-            state.opt_state,
-            trainable,
-            transform_non_params=lambda leaf: everywhere,
-        )
+        if encoded_part(state.opt_state) is not None:  # all moments lie in one array: there is nothing to cut along
+            moments = jax.tree.map(lambda leaf: everywhere, state.opt_state)
+        else:
+            moments = optax.tree.map_params(
+                optimizer,
+                lambda leaf, sharding: sharding,
+                state.opt_state,
+                trainable,
+                transform_non_params=lambda leaf: everywhere,
+            )
         others = {name: jax.tree.map(lambda leaf: everywhere, part) for name, part in state.params.items()}
         placed: dict[str, Any] = {
             "step": everywhere,
@@ -69,14 +74,20 @@ class Placement:
         }
         return TrainState(**placed)
 
-    def uncut(self, parameters: dict[str, Any]) -> list[str]:
-        """Parameters that every device holds whole because the mesh does not divide their sizes."""
+    def told(self, parameters: dict[str, Any]) -> str:
+        """A line for the monitor: the mesh, and the parameters that every device holds whole because the mesh does not
+        divide their sizes."""
         if self.mesh is None:
-            return []
-        return uncut_parameters(self.mesh, {name: value.shape for name, value in parameters.items()})
+            return self.description
+        uncut = uncut_parameters(self.mesh, {name: value.shape for name, value in parameters.items()})
+        return f"mesh: {self.description}" + (f"; not cut: {', '.join(uncut)}" if uncut else "")
 
-    def keep(self, shardings: TrainState) -> Keep:
-        """For the end of a step, inside jit: the next state lies as this one did, the measurements everywhere."""
+    def keep(self, state: TrainState, optimizer: optax.GradientTransformation) -> Keep | None:
+        """For the end of a step, inside jit: the next state lies as this one does, the measurements everywhere. None on
+        one device."""
+        if self.mesh is None:
+            return None
+        shardings = self.shardings(state, optimizer)
 
         def constrain(result: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
             state, measurements = result
@@ -95,19 +106,34 @@ class Placement:
         """The step, its batches put on the mesh first: cut along the batch; whole what has another first axis."""
         if self.mesh is None:
             return train_step
+        return lambda state, batch: train_step(state, self.batch(batch, batch_size))
+
+    def batch(self, batch: Tree, batch_size: int) -> Tree:
+        """A batch of this process put on the mesh: cut along the batch; whole what has another first axis."""
+        if self.mesh is None:
+            return batch
         cut, everywhere = batch_sharding(self.mesh), replicated(self.mesh)
 
         def place(leaf: Any) -> jax.Array:
             array = np.asarray(leaf)
             return _put(array, cut if array.ndim and array.shape[0] == batch_size else everywhere)
 
-        return lambda state, batch: train_step(state, jax.tree.map(place, batch))
+        return jax.tree.map(place, batch)
+
+    def everywhere(self, tree: Tree) -> Tree:
+        """Arrays of this process, whole on every device of the mesh."""
+        if self.mesh is None:
+            return tree
+        everywhere = replicated(self.mesh)
+        return jax.tree.map(lambda leaf: _put(leaf, everywhere), tree)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """An array that each process holds whole, on the devices of all of them."""
+    """An array that each process holds whole, or that lies on the mesh already, on the devices of all of them."""
     if sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf if leaf.sharding == sharding else jax.jit(lambda x: x, out_shardings=sharding)(leaf)
     if is_random_key(leaf):
         words = _put(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))

@@ -19,6 +19,7 @@ from orchestai_jax.planner.decoding import DecodedPlans, decode
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import ModelSpec, merge_parameters
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, pick_worker
+from orchestai_jax.training.placement import Placement
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.workflow import Catalog
@@ -31,6 +32,7 @@ def make_evaluation(
     spec: ModelSpec,
     config: Phase1Config,
     catalog: Catalog,
+    placement: Placement,
 ) -> Callable[[TrainState], Mapping[str, float]]:
     """Validation of a state: the loss's parts, node F1, link F1, accuracy and worker choice of plans decoded as they
     will be, `score`, and what their confidences must be scaled by.
@@ -46,7 +48,7 @@ def make_evaluation(
         tokens, mask = batch.tokens, batch.mask
         lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
         decoded = decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding, batch.evidence)
-        return measurements, decoded
+        return placement.gather((measurements, decoded))
 
     rows = config.batch_size
     order = sorted(range(len(data.samples)), key=lambda i: data.lengths[i])
@@ -65,7 +67,8 @@ def make_evaluation(
         confidences = _Confidences()
         for indices, rows_of_batch in batches:
             batch = data.collate(*rows_of_batch)
-            measurements, decoded = jax.device_get(measure(state.params, batch, arrays))
+            placed = placement.batch(batch, rows)
+            measurements, decoded = jax.device_get(measure(state.params, placed, arrays))
             for name, value in measurements.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
             for row, i in enumerate(indices):

@@ -35,7 +35,6 @@ from orchestai_jax.planner.saved import planner_assets, planner_metadata
 from orchestai_jax.planner.t5_encoder import T5EncoderConfig
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
-from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.kept_samples import kept_samples
 from orchestai_jax.training.layer_monitor import LayerMonitor
@@ -49,6 +48,7 @@ from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.planner_arguments import argument_metrics, check_has_arguments, fit_planner_arguments
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
 from orchestai_jax.training.planning_evaluation import make_evaluation
+from orchestai_jax.training.processes import is_lead
 from orchestai_jax.training.starting_planner import StartingPlanner
 from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
@@ -71,8 +71,6 @@ def train_planner(
     machine. With `initialize_from` the weights, and what the `planner` section leaves open, are another planner's; it
     must stay where it is until the run ends. Raises ValueError subclasses that name the field, file or line at fault.
     """
-    if jax.process_count() > 1:
-        raise TrainingError("a planner is trained by one process (on as many devices as mesh says)")
     enable_compilation_cache(config.system)
     start = StartingPlanner.of(config)
     if start is not None:
@@ -93,12 +91,13 @@ def train_planner(
         start.check(spec)
     elif config.planner.arguments.method == "learned":
         check_has_arguments(samples.train)
+    placement = Placement(config.mesh)
     prepare_workdir(
         workdir, config, resume=bool(resume)
     )  # only now, so that a slip in the input leaves no folder begun
     with locked_workdir(workdir):
-        monitor = monitor or make_monitor(config.system.progress)
-        return _train(config, samples, spec, encoder, start, workdir, resume, monitor, hooks)
+        monitor = monitor or make_monitor(config.system.progress if is_lead() else "none")
+        return _train(config, samples, spec, encoder, start, placement, workdir, resume, monitor, hooks)
 
 
 def _train(
@@ -107,6 +106,7 @@ def _train(
     spec: ModelSpec,
     chosen: ChosenEncoder,
     start: StartingPlanner | None,
+    placement: Placement,
     workdir: str | pathlib.Path,
     resume: Resume,
     monitor: Monitor,
@@ -141,6 +141,7 @@ def _train(
         rows = [samples.catalog.index[t.id] for t in samples.occurring.task_types]
         rows += range(len(samples.catalog.task_types), len(vectors))  # the workers'
         occurring = build_catalog_arrays(samples.occurring, vectors[np.array(rows)], statistics)
+    catalog, occurring = placement.everywhere((catalog, occurring))
     train, validation = _lay_out(config, spec, samples, graphdef, parameters, tokenizer, monitor)
 
     phase = config.training.phase1_supervised
@@ -155,13 +156,13 @@ def _train(
     )
 
     def make_step(
-        optimizer: optax.GradientTransformation, accept: Accept | None = None, keep: Keep | None = None
+        optimizer: optax.GradientTransformation, accept: Accept | None = None, *, keep: Keep | None = None
     ) -> TrainStep:
         return make_train_step(graphdef, occurring, optimizer, phase, accept, layers.measure, keep)
 
     hook = None
     if orchestrator is not None:
-        hook = OptimizationHook(orchestrator, optimizer, make_step, workdir)
+        hook = OptimizationHook(orchestrator, optimizer, make_step, workdir, placement)
         optimizer, hooks = hook.optimizer, (*hooks, hook)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -170,13 +171,11 @@ def _train(
         key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
         ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
     )
-    placement = Placement(config.mesh)
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:
-        monitor.note(f"mesh: {placement.description}")
-    keep = placement.keep(placement.shardings(state, optimizer)) if placement.mesh is not None else None
-    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=keep)
-    evaluate = make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog)
+        monitor.note(placement.told(parts["trainable"]))
+    train_step = hook.train_step if hook is not None else make_step(optimizer, keep=placement.keep(state, optimizer))
+    evaluate = make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog, placement)
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,

@@ -4,15 +4,14 @@ import pytest
 
 pytest.importorskip("psutil")
 
-import jax.numpy as jnp
 import monitoring_overhead
 
+from orchestai_jax.config import load_run_config
 
-def test_gates_refuse_what_is_out_of_bounds():
-    good = {"loss": jnp.float32(2), "gradient_norm": jnp.float32(1)}
-    assert bool(monitoring_overhead.accept(good))
-    for name, value in (("loss", 11), ("loss", float("nan")), ("gradient_norm", 0), ("gradient_norm", 11)):
-        assert not bool(monitoring_overhead.accept({**good, name: jnp.float32(value)}))
+
+def test_its_gates_are_those_of_the_optimized_configuration():
+    config = load_run_config(monitoring_overhead.ROOT / "configs" / "lm_tinyshakespeare_optimized.yaml")
+    assert config.optimization.safety_gates == monitoring_overhead.GATES
 
 
 def test_saves_are_timed(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -96,7 +97,9 @@ def test_the_last_optimization_is_backed_off_first_then_the_one_before_and_then_
     orchestrator = OptimizationOrchestrator({**ALL_ON, "safety_gates": {"patience": 2}})
     assert orchestrator.active == ("kernel_optimizer", "semantic_compression", "inference_scaling")
     bad, step, backed = {**HEALTHY, "loss": 12.5}, 0, []
-    assert orchestrator.observe(1, bad).violations == ("loss 12.5 is not in [1e-08, 10]",)
+    assert orchestrator.observe(1, bad).violations == (
+        "loss 12.5 is not in [1e-08, 10] (optimization.safety_gates.loss)",
+    )
     assert orchestrator.observe(2, HEALTHY).violations == ()  # not in a row
     assert orchestrator.violations_in_a_row == 0
     for step in range(3, 40):
@@ -108,13 +111,42 @@ def test_the_last_optimization_is_backed_off_first_then_the_one_before_and_then_
     # Each needs two violations, and the step under way while one is decided is not counted.
     assert backed == [(4, "inference_scaling"), (7, "semantic_compression"), (10, "kernel_optimizer")]
     assert step == 13
-    assert "2 updates in a row were refused: loss 12.5 is not in [1e-08, 10]; no optimization is left" in verdict.stop
+    assert verdict.stop.startswith("2 updates in a row were refused: loss 12.5 is not in [1e-08, 10]")
+    assert "; no optimization is left to back off; where such a step is healthy for this model" in verdict.stop
     assert orchestrator.active == ()
     assert list(orchestrator.backed_off) == ["inference_scaling", "semantic_compression", "kernel_optimizer"]
     assert orchestrator.total_violations == 9
     names = [event["event"] for event in orchestrator.events]
     assert names.count("backed_off") == 3
     assert "loss 12.5" in orchestrator.events[0]["violations"][0]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "remedy"),
+    [
+        ({"gradient_norm": 14.6}, "set optimization.safety_gates.gradient_norm=[1e-06,29]; else lower the learning"),
+        ({"gradient_norm": 1e-7}, "set optimization.safety_gates.gradient_norm=[5e-08,10]"),
+        ({"compression_error": 0.08}, "set optimization.safety_gates.compression_error=0.16"),
+        (
+            {"loss": 40.0, "gradient_norm": 46.0},
+            "safety_gates.loss=[1e-08,80] optimization.safety_gates.gradient_norm=",
+        ),
+        ({"gradient_norm": math.inf}, "no bound lets such a value pass"),
+        ({"loss": math.nan, "gradient_norm": 46.0}, "no bound lets such a value pass"),
+    ],
+)
+def test_a_refusal_says_which_key_to_set_and_that_setting_lets_the_step_pass(metrics, remedy):
+    orchestrator = OptimizationOrchestrator({"safety_gates": {"patience": 2}})
+    given = {**HEALTHY, **metrics}
+    first = orchestrator.observe(1, given)
+    assert remedy in first.remedy
+    assert all("(optimization.safety_gates." in text for text in first.violations)
+    assert (
+        "2 updates in a row were refused, and none passed since the run began: " in orchestrator.observe(2, given).stop
+    )
+    settings = re.findall(r"safety_gates\.(\w+)=(\S+?)[ ;]", first.remedy)
+    bounds = {name: json.loads(value) for name, value in settings}
+    assert OptimizationOrchestrator({"safety_gates": bounds}).validate_safety_gates(given)[0] == bool(bounds)
 
 
 def test_only_what_is_on_is_backed_off():

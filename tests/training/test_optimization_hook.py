@@ -12,7 +12,7 @@ import yaml
 from toy_planner import toy_config
 
 from orchestai_jax.checkpoint import open_checkpoint
-from orchestai_jax.config import ConfigError, parse_run_config
+from orchestai_jax.config import parse_run_config
 from orchestai_jax.language_model.saved import load_language_model
 from orchestai_jax.planner import Planner
 from orchestai_jax.training import TrainingDivergedError, TrainingInterrupted
@@ -232,12 +232,6 @@ def test_with_nothing_left_it_stops_with_the_reason_and_the_last_good_state(conf
     assert open_checkpoint(tmp_path / "run", "latest").step == 8
     parameters = load_language_model(tmp_path / "run", "latest").parameters
     assert all(np.isfinite(value).all() for value in parameters.values())
-
-
-def test_several_devices_are_refused(config):
-    with pytest.raises(ConfigError, match="optimization works on one device, the mesh has 2"):
-        parse_run_config(yaml.safe_dump({**config({}).model_dump(mode="json"), "mesh": {"data": 2}}))
-    assert config({"enabled": False}).mesh.num_devices == 1
 
 
 def test_a_ratio_that_cannot_be_reached_is_told_and_left_off(config, tmp_path):
