@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
-from _plan_latency import over_whole, plan_latency
+from _plan_latency import over_whole, plan_latency, told_in_tenths
 from _script import run_script, wide_console
 from _training_runs import train_or_reuse
 from rich.table import Table
@@ -70,44 +70,44 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     samples = load_training_samples(config)
     run = train_or_reuse(config, options.workdir / "planner", fresh=options.fresh, say=console.print)
     planner = Planner.from_checkpoint(run.workdir)
-    planner.progress = lambda done, total: console.print(f"descriptions: {done}/{total}") if done == total else None
+    planner.progress = told_in_tenths
     dev = [*samples.validation, *samples.train]
     parts = {"validation": list(samples.validation), "all": dev}
     timed = [s.instruction for s in samples.validation][: options.timed]
+    out = options.results / "large_catalogs.json"
     found = {}
-    for size in options.sizes:
-        catalog = catalog_of(samples.catalog, size, samples.validation)
-        file = options.workdir / f"catalog-{size}.json"
-        file.write_text(catalog.model_dump_json(), encoding="utf-8")
-        console.print(f"{size:,} task types: timing {len(timed)} plans on one core, in a fresh process")
-        entry: dict[str, Any] = {"latency_one_core": plan_latency(run.workdir, timed, file, say=console.print)}
-        if size >= len(samples.catalog.task_types) or options.quick:
-            held = {name: [s for s in part if s.nodes <= set(catalog.index)] for name, part in parts.items()}
-            entry |= {"recall": {name: recall(planner, part, catalog) for name, part in held.items()}}
-            scores = evaluate_planner(planner, held["validation"], catalog=catalog).scores
-            entry["node_f1"] = float(scores.node_f1.mean())
-            entry["node_f1_interval"] = list(bootstrap_interval(scores.node_f1))
-            if size <= options.whole_up_to:
-                scores = evaluate_planner(over_whole(planner), held["validation"], catalog=catalog).scores
-                latency = plan_latency(run.workdir, timed, file, whole=True)
-                entry["planned_over_whole"] = {"node_f1": float(scores.node_f1.mean()), "latency_one_core": latency}
-        found[str(size)] = entry
-        console.print(json.dumps(entry))
-    result = {
+    if out.exists() and not options.fresh:
+        found = json.loads(out.read_text(encoding="utf-8"))["sizes"]  # what other calls measured stays
+    result: dict[str, Any] = {
         "what": "Seal-Tools dev.jsonl over catalogs made larger by recombined tools",
         "command": command_line("large_catalogs.py", arguments),
         "quick": options.quick,
         "n": {name: len(part) for name, part in parts.items()},
         "retrieval": config.planner.retrieval.model_dump(),
         "n_trained_on": len(samples.train),
-        "sizes": found,
-        "growth": growth(found),
         "training": run.as_dict(),
-        "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "large_catalogs.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    for size in options.sizes:
+        catalog = catalog_of(samples.catalog, size, samples.validation)
+        held = {name: [s for s in part if s.nodes <= catalog.index.keys()] for name, part in parts.items()}
+        file = options.workdir / f"catalog-{size}.json"
+        file.write_text(catalog.model_dump_json(), encoding="utf-8")
+        entry: dict[str, Any] = {}
+        if size >= len(samples.catalog.task_types):
+            entry["recall"] = {name: recall(planner, part, catalog) for name, part in held.items()}
+            scores = evaluate_planner(planner, held["validation"], catalog=catalog).scores
+            entry["node_f1"] = float(scores.node_f1.mean())
+            entry["node_f1_interval"] = list(bootstrap_interval(scores.node_f1))
+        console.print(f"{size:,} task types: timing {len(timed)} plans on one core, in a fresh process")
+        entry["latency_one_core"] = plan_latency(run.workdir, timed, file, say=console.print)
+        if "recall" in entry and size <= options.whole_up_to:
+            scores = evaluate_planner(over_whole(planner), held["validation"], catalog=catalog).scores
+            latency = plan_latency(run.workdir, timed, file, whole=True)
+            entry["planned_over_whole"] = {"node_f1": float(scores.node_f1.mean()), "latency_one_core": latency}
+        found = dict(sorted({**found, str(size): entry}.items(), key=lambda item: int(item[0])))
+        result |= {"sizes": found, "growth": growth(found), "machine": describe_machine()}
+        options.results.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     console.print(table(result))
     console.print(f"written: {out}")
     return result

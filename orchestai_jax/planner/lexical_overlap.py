@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float, Int
 
 from orchestai_jax.workflow import Catalog
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 OVERLAPS = 3
 """Shares of the name's words that the text holds, of the description's, and of the text's that either holds."""
@@ -67,6 +70,8 @@ class Lexicon:
 
     def _matrix(self, texts: Sequence[set[str]]) -> scipy.sparse.csr_array:
         """Which of the catalog's words each text holds: [texts, words], ones."""
+        import scipy.sparse  # not every planner matches words
+
         known = [sorted(self._columns[w] for w in words if w in self._columns) for words in texts]
         ends = np.cumsum([0, *map(len, known)])
         columns = np.array([c for row in known for c in row], np.int32)

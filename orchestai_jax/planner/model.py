@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -263,10 +264,20 @@ def build_model(spec: ModelSpec, seed: int) -> PlannerModel:
     return PlannerModel(spec, rngs=nnx.Rngs(seed))
 
 
+@functools.lru_cache(maxsize=8)
 def build_structure(spec: ModelSpec) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
     """The network's structure, and shape and dtype of each parameter by dotted path, without making any array."""
-    graphdef, arrays = split_parameters(nnx.eval_shape(lambda: build_model(spec, 0)))
+    rngs: Any = nnx.Rngs(0)
+    rngs.default = _UncountedStream(0, tag="default")
+    graphdef, arrays = split_parameters(nnx.eval_shape(lambda: PlannerModel(spec, rngs=rngs)))
     return graphdef, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
+
+
+class _UncountedStream(nnx.RngStream):
+    """Gives the same key each time, which is enough for shapes: counting under a trace is most of its time."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
 
 
 def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, dict[str, Any]]:

@@ -95,9 +95,8 @@ class Planner:
         self._graphdef, _ = build_structure(spec)
         self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
         self._reader = InstructionReader(tokenizer, min(spec.planner.encoder.max_tokens, spec.encoder.max_positions))
+        self._own = catalog, vectors
         self._bound: dict[int, _Bound] = {}
-        if catalog.task_types:
-            self._bound[id(catalog)] = self._bind(catalog, int8_rows(vectors) if self._is_large(catalog) else vectors)
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path, catalog: Catalog | None = None) -> Planner:
@@ -347,7 +346,10 @@ class Planner:
         bound = self._bound.pop(id(catalog), None)
         if bound is None:
             made = self._graphdef, self._parameters, self._tokenizer, catalog, self.progress
-            if self._is_large(catalog):
+            own, vectors = self._own
+            if catalog is own:
+                bound = self._bind(catalog, int8_rows(vectors) if self._is_large(catalog) else vectors)
+            elif self._is_large(catalog):
                 bound = self._bind(catalog, int8_catalog_vectors(*made, self._int8_vector_cache))
             else:
                 bound = self._bind(catalog, catalog_vectors(*made, self.vector_cache))

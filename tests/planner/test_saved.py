@@ -49,3 +49,12 @@ def test_parameters_of_another_network_are_named(tiny):
         check_parameters({**parameters, "a.b": parameters[name]}, shapes, "here")
     with pytest.raises(CheckpointError, match=rf"parameter {name} has shape \(7,\), the planner wants \(3,\)"):
         check_parameters({**parameters, name: jax.numpy.zeros(7)}, shapes, "here")
+
+
+def test_the_structure_is_that_of_the_network_that_is_built(tiny):
+    spec, graphdef, parameters = tiny[:3]
+    found, shapes = build_structure(spec)
+    assert found == graphdef
+    assert {name: (s.shape, s.dtype) for name, s in shapes.items()} == {
+        name: (p.shape, p.dtype) for name, p in parameters.items()
+    }

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from orchestai_kernels import precision
+from orchestai_kernels.deferred import deferred
 from orchestai_kernels.dispatch import ConfigSpace, Implementation, Op, bucket
 from orchestai_kernels.floating import expect_floating
 from orchestai_kernels.graph_attention import config as tiles
-from orchestai_kernels.graph_attention import pallas_gpu, pallas_tpu, reference, vjp
+from orchestai_kernels.graph_attention import reference, vjp
 from orchestai_kernels.graph_attention.config import Aggregation
 
 
@@ -96,6 +97,7 @@ def _prefer(target: str, nodes: Any, *args: Any, aggregation: str, **options: An
 
 
 _SHARED = precision.__file__.removesuffix("precision.py")
+_FOLDER = reference.__file__.removesuffix("reference.py")
 _REFERENCE = (reference.__file__, precision.__file__)
 
 GRAPH_ATTENTION = Op(
@@ -105,13 +107,13 @@ GRAPH_ATTENTION = Op(
     implementations=[
         Implementation(
             "pallas_gpu",
-            run=pallas_gpu.graph_attention_pallas_gpu,
+            run=deferred("orchestai_kernels.graph_attention.pallas_gpu", "graph_attention_pallas_gpu"),
             platforms=("gpu",),
             accepts=vjp.graph_accepts,
             configs=ConfigSpace(tiles.GraphTiles, tiles.gpu_heuristic, tiles.gpu_candidates),
             interpretable=True,
             sources=(
-                pallas_gpu.__file__,
+                _FOLDER + "pallas_gpu.py",
                 *(_SHARED + name for name in ("head_blocks.py", "online_softmax.py", "tile_products.py")),
                 vjp.__file__,
                 *_REFERENCE,
@@ -119,11 +121,11 @@ GRAPH_ATTENTION = Op(
         ),
         Implementation(
             "pallas_tpu",
-            run=pallas_tpu.graph_attention_pallas_tpu,
+            run=deferred("orchestai_kernels.graph_attention.pallas_tpu", "graph_attention_pallas_tpu"),
             platforms=("tpu",),
-            accepts=pallas_tpu.tpu_accepts,
+            accepts=deferred("orchestai_kernels.graph_attention.pallas_tpu", "tpu_accepts"),
             interpretable=True,
-            sources=(pallas_tpu.__file__, _SHARED + "tile_products.py", vjp.__file__, *_REFERENCE),
+            sources=(_FOLDER + "pallas_tpu.py", _SHARED + "tile_products.py", vjp.__file__, *_REFERENCE),
         ),
         Implementation("reference", run=reference.graph_attention_reference, sources=_REFERENCE),
     ],
