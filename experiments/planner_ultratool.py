@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import _plan_confidence
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _one_vs_rest import fit_one_vs_rest
@@ -104,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for run in runs:
         predictions = run.workdir / "test_predictions.jsonl"
         reports.append(evaluate_planner(Planner.from_checkpoint(run.workdir), test, predictions=predictions))
+    console.print("confidences on the validation part, their scaling fitted and judged on different fifths of it")
+    confidences = [_plan_confidence.measure(run.workdir, validation) for run in runs]
     timed = [s.instruction for s in validation][: options.timed]
     console.print(f"timing {len(timed)} plans of validation instructions on one core, in a fresh process")
     latency = plan_latency(runs[0].workdir, timed)
@@ -119,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "baseline": {**score_figures(baseline_scores), **baseline.settings(), "fit_s": round(fit_s, 1)},
         "gain_over_baseline": gains(reports, baseline_scores),
         "latency_one_core": latency,
+        "confidence_on_validation": _plan_confidence.summary(confidences),
         "loss_per_decision": loss_per_decision(runs),
         "asked_for": {
             name: {"at_least": least, "reached": planner["mean"][name] >= least} for name, least in TARGETS.items()
@@ -130,8 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     out = options.results / "planner_ultratool.json"
     out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     plot_loss(runs, LOSS, options.plot, "UltraTool: loss per decision", "nats")
+    abstention = options.plot.with_name("planner_ultratool_confidence.png")
+    _plan_confidence.plot(confidences, abstention, f"UltraTool, {len(validation)} validation samples")
     console.print(table(result))
-    console.print(f"written: {out}, {options.plot}")
+    console.print(f"written: {out}, {options.plot}, {abstention}")
     return result
 
 

@@ -25,7 +25,13 @@ GOLD = [
 def report(plans):
     scores = score_plans(GOLD, plans)
     return PlanningReport(
-        scores, scores.link_f1, reference_counts(GOLD, plans), np.array([1.0, 2.0]), scores.accuracy, np.zeros((0, 2))
+        scores=scores,
+        chain_link_f1=scores.link_f1,
+        references=reference_counts(GOLD, plans),
+        values=None,
+        latencies_ms=np.array([1.0, 2.0]),
+        plan_confidences=scores.accuracy,
+        task_confidences=np.zeros((0, 2)),
     )
 
 
@@ -124,7 +130,9 @@ def test_the_whole_script_on_a_few_samples(public_data, tmp_path, monkeypatch):
     assert got["planner"]["mean"]["coverage"] == got["planner"]["mean"]["dag_validity"] == 1
     assert got["latency_one_core"]["cores"] == 1
     assert len((tmp_path / "runs" / "seed-0" / "test_predictions.jsonl").read_text().splitlines()) == 16
-    assert (tmp_path / "runs" / "planner_ultratool_curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves", "confidence"):
+        assert (tmp_path / "runs" / f"planner_ultratool_{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert written["confidence_on_validation"]["seeds"][0]["abstention"][-1]["coverage"] == 1
     assert str(tmp_path) not in json.dumps({k: v for k, v in written.items() if k != "command"})
 
     finished = (tmp_path / "runs" / "seed-0" / "metrics.jsonl").read_text()
