@@ -4,7 +4,8 @@ Steps: the language model of configs/lm_tinyshakespeare.yaml (0.8 M parameters, 
 steps a side and turn, the sides taking turns. Plain: loss and global gradient norm, a line of metrics every 50 steps.
 Monitored: layers' norms every 50 and histograms every 100 steps (five times as often as by default), TensorBoard files,
 the layer monitor, and gates inside the step (loss and gradient norm within bounds, else the update is refused). Timed
-from the loop's start to its last step's measurements, without compilation, validation and save.
+from the loop's start to its last step's measurements, without compilation, validation and save; beside the time, the
+processor's, threads that write included, which other work on the machine changes less.
 
 Saves: the time until `CheckpointStore.save` returns, asynchronous and synchronous in turn, for the state of that model
 and for one of 24 M parameters with Adam's moments.
@@ -68,15 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 class Clock(SilentMonitor):
     """The time from the loop's start to the validation at its end."""
 
-    seconds = 0.0
+    seconds = processor_seconds = 0.0
 
     def start(self, **sizes: Any) -> None:
         """The loop begins."""
-        self._began = time.perf_counter()
+        self._began, self._processor_began = time.perf_counter(), time.process_time()
 
     def validation(self, epoch: int, metrics: Any, is_best: bool) -> None:
         """The last step is read."""
         self.seconds = time.perf_counter() - self._began
+        self.processor_seconds = time.process_time() - self._processor_began
 
 
 class Steps:
@@ -113,20 +115,20 @@ class Steps:
         for turn in range(turns):
             sides = {full: self.once(full) for full in ((False, True) if turn % 2 == 0 else (True, False))}
             pairs.append((sides[False], sides[True]))
-            print(f"plain {pairs[-1][0]:.3f} ms, monitored {pairs[-1][1]:.3f} ms a step", file=sys.stderr)
-        shares = [monitored / plain - 1 for plain, monitored in pairs]
-        low, high = bootstrap_interval(np.array(shares), seed=0)
+            (plain, of_plain), (monitored, of_monitored) = pairs[-1]
+            print(
+                f"plain {plain:.3f} ms, monitored {monitored:.3f} ms a step; processor {of_plain:.3f}, "
+                f"{of_monitored:.3f} ms",
+                file=sys.stderr,
+            )
         return {
-            "plain_ms": statistics.median(plain for plain, _ in pairs),
-            "monitored_ms": statistics.median(monitored for _, monitored in pairs),
-            "share": statistics.median(shares),
-            "share_of_mean_95": [low, high],
+            "wall": compared([(plain[0], monitored[0]) for plain, monitored in pairs]),
+            "processor": compared([(plain[1], monitored[1]) for plain, monitored in pairs]),
             "steps_a_turn": self.steps,
-            "turns": pairs,
         }
 
-    def once(self, full: bool) -> float:
-        """Milliseconds a step of one run."""
+    def once(self, full: bool) -> tuple[float, float]:
+        """Milliseconds a step of one run, of wall and processor time."""
         self.turn += 1
         training, workdir, clock = self.config.training, self.root / f"turn{self.turn}", Clock()
         trainable = jax.tree.map(jnp.copy, self.parameters)
@@ -158,7 +160,20 @@ class Steps:
                 hooks=[LayerMonitor(self.layers, self.config.monitoring)] if full else [],
                 trackers=functools.partial(open_trackers, self.config, workdir) if full else lambda step: (),
             )
-        return clock.seconds / self.steps * 1e3
+        return clock.seconds / self.steps * 1e3, clock.processor_seconds / self.steps * 1e3
+
+
+def compared(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Medians of (plain, monitored) milliseconds, and of what the monitored side takes more, as a share."""
+    shares = [monitored / plain - 1 for plain, monitored in pairs]
+    low, high = bootstrap_interval(np.array(shares), seed=0)
+    return {
+        "plain_ms": statistics.median(plain for plain, _ in pairs),
+        "monitored_ms": statistics.median(monitored for _, monitored in pairs),
+        "share": statistics.median(shares),
+        "share_of_mean_95": [low, high],
+        "turns": list(pairs),
+    }
 
 
 def state_of(parameters: float) -> dict[str, Any]:

@@ -14,6 +14,13 @@ def test_its_gates_are_those_of_the_optimized_configuration():
     assert config.optimization.safety_gates == monitoring_overhead.GATES
 
 
+def test_shares_are_of_pairs():
+    found = monitoring_overhead.compared([(10.0, 11.0), (20.0, 20.0), (40.0, 42.0)])
+    assert (found["plain_ms"], found["monitored_ms"]) == (20, 20)
+    assert found["share"] == pytest.approx(0.05)
+    assert found["share_of_mean_95"][0] < 0.05 < found["share_of_mean_95"][1]
+
+
 def test_saves_are_timed(tmp_path):
     state = monitoring_overhead.state_of(1600)
     assert sum(leaf.size for part in [state["params"], *state["opt_state"]] for leaf in part.values()) == 3 * 1600
