@@ -17,10 +17,8 @@ from jaxtyping import Array, Bool, Float
 from orchestai_jax.config import ArgumentFittingConfig, ArgumentsConfig
 from orchestai_jax.data import PlanningSample
 from orchestai_jax.data.argument_values import normal_form
-from orchestai_jax.data.tokenizer import clean_text
-from orchestai_jax.planner.arguments import fill_arguments
-from orchestai_jax.planner.arguments.learned import literals, merge_scorer
-from orchestai_jax.planner.arguments.queries import MAX_SOURCES, Queries, ReadInstruction, lay_out, read_instruction
+from orchestai_jax.planner.arguments.learned import merge_scorer, read_by_rules
+from orchestai_jax.planner.arguments.queries import MAX_SOURCES, Queries, ReadInstruction, lay_out
 from orchestai_jax.planner.arguments.scorer import ArgumentScorer, argument_loss
 from orchestai_jax.planner.arguments.spans import MAX_SPANS
 from orchestai_jax.planner.arguments.word_vectors import WordVectors
@@ -60,10 +58,8 @@ def labelled_queries(
     for number, sample in enumerate(samples, start=1):
         if sample.arguments is None:
             continue
-        text = clean_text(sample.instruction)
         types = [catalog.task_type(name) for name in sample.task_types]
-        ruled = fill_arguments(text, sample.task_types, (), catalog)
-        read = read_instruction(text, types, literals(ruled), vectors)
+        _, read = read_by_rules(sample.instruction, types, (), vectors)
         if read is None:
             continue
         for k, slot in enumerate(read.slots):

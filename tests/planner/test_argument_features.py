@@ -57,7 +57,8 @@ def vectors(tokenizer):
 
 @pytest.fixture(scope="module")
 def instruction(vectors):
-    return read_instruction(TEXT, [REGISTER, JOIN], [{}, {"seats": 2}], vectors)
+    types = [REGISTER, JOIN]
+    return read_instruction(TEXT, types, align(read(TEXT), types), [{}, {"seats": 2}], vectors)
 
 
 def test_every_size_is_the_one_declared(instruction):

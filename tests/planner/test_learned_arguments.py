@@ -12,8 +12,8 @@ from orchestai_jax.data import PlanningSample, train_tokenizer
 from orchestai_jax.evaluation import score_arguments
 from orchestai_jax.planner.arguments import ArgumentError, fill_arguments
 from orchestai_jax.planner.arguments.choosing import choose
-from orchestai_jax.planner.arguments.learned import LearnedFiller
-from orchestai_jax.planner.arguments.queries import MAX_SOURCES, lay_out, read_instruction
+from orchestai_jax.planner.arguments.learned import LearnedFiller, read_by_rules
+from orchestai_jax.planner.arguments.queries import MAX_SOURCES, lay_out
 from orchestai_jax.planner.arguments.scorer import ArgumentScorer, argument_loss
 from orchestai_jax.planner.arguments.spans import MAX_SPANS
 from orchestai_jax.planner.arguments.word_vectors import WordVectors
@@ -107,7 +107,7 @@ def fill(filler, text, types=("findHotel", "bookHotel"), edges=()):
 
 def test_the_scores_and_the_loss_are_those_of_the_formulas_in_float64(words):
     types = list(CATALOG.task_types)
-    read = read_instruction(SAMPLES[0].instruction, types, [{}, {}], words)
+    _, read = read_by_rules(SAMPLES[0].instruction, types, (), words)
     scorer = ArgumentScorer(8, rngs=nnx.Rngs(0))
     queries = lay_out([(read, k) for k in range(len(read.slots))], len(read.slots))
     got = np.asarray(scorer(queries))
@@ -146,7 +146,7 @@ def test_the_scores_and_the_loss_are_those_of_the_formulas_in_float64(words):
 
 @pytest.fixture(scope="module")
 def read(words):
-    return read_instruction("Find a hotel in Rome, in Rome for 3 nights.", list(CATALOG.task_types), [{}, {}], words)
+    return read_by_rules("Find a hotel in Rome, in Rome for 3 nights.", CATALOG.task_types, (), words)[1]
 
 
 def probabilities(read, said):

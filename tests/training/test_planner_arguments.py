@@ -7,12 +7,14 @@ import pytest
 import yaml
 from toy_planner import toy_config, write_files
 
+from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import parse_config
 from orchestai_jax.data import load_samples, load_tokenizer, save_samples
+from orchestai_jax.planner import Planner
 from orchestai_jax.planner.argument_filler import make_filler
 from orchestai_jax.planner.arguments.learned import LearnedFiller
 from orchestai_jax.planner.saved import read_assets, read_spec
-from orchestai_jax.training import supervised
+from orchestai_jax.training import METRICS_FILE, read_metrics, supervised
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.monitoring import SilentMonitor
 from orchestai_jax.workflow import Parameter, Value, load_catalog, save_catalog
@@ -70,6 +72,43 @@ def test_the_scorer_is_fitted_before_the_loop_frozen_in_it_and_read_from_what_is
     assert isinstance(fill, LearnedFiller)
     filled = fill("soften file 6", ("blur",), (), catalog)
     assert filled.arguments[0]["file_number"] == Value(value=6)
+
+
+@pytest.fixture(scope="module")
+def trained(told, tmp_path_factory):
+    """The work folder of a run of one epoch."""
+    workdir = tmp_path_factory.mktemp("runs") / "learned"
+    content = learned(told).model_dump(mode="json")
+    content["training"]["phase1_supervised"]["num_epochs"] = 1
+    supervised.train_planner(parse_config(yaml.safe_dump(content)), workdir, monitor=SilentMonitor())
+    return workdir
+
+
+@pytest.mark.slow  # trains and compiles a planner
+def test_a_trained_planner_fills_what_it_learned_and_its_run_says_how_well(trained):
+    planner = Planner.from_checkpoint(trained)
+    assert planner.arguments("soften file 6", ["blur"])[0]["file_number"] == Value(value=6)
+    (validation,) = [line for line in read_metrics(trained / METRICS_FILE) if line["split"] == "validation"]
+    assert validation["values"]["argument_value_f1"] > 0.9
+
+
+@pytest.mark.slow
+def test_a_run_that_starts_from_it_keeps_its_scorer(trained, told, files, tmp_path, monkeypatch):
+    called = {}
+    monkeypatch.setattr(supervised, "run_loop", lambda **arguments: called.update(arguments))
+    content = {
+        "name": "update",
+        "data": {"train": str(files / "train.jsonl"), "format": "planning", "validation_fraction": 0.2},
+        "training": {"phase1_supervised": {"initialize_from": str(trained), "batch_size": 8}},
+        "system": {"progress": "none"},
+    }
+    supervised.train_planner(parse_config(yaml.safe_dump(content)), tmp_path / "run", monitor=SilentMonitor())
+    kept = open_checkpoint(trained).released_parameters()["frozen"]
+    now = called["state"].params["frozen"]
+    names = [name for name in kept if name.startswith("arguments.")]
+    assert names
+    for name in names:
+        np.testing.assert_array_equal(np.asarray(now[name]), np.asarray(kept[name]))
 
 
 def test_data_without_arguments_is_refused_before_a_folder_is_begun(files, tmp_path):

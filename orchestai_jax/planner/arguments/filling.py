@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, runtime_checkable
 
-from orchestai_jax.planner.arguments.clauses import align
+from orchestai_jax.planner.arguments.clauses import Alignment, align
 from orchestai_jax.planner.arguments.fitting import is_untyped
 from orchestai_jax.planner.arguments.known_columns import column_names, keep_known
-from orchestai_jax.planner.arguments.reading import read
+from orchestai_jax.planner.arguments.reading import Reading, read
 from orchestai_jax.planner.arguments.references import PortFiller, task_id
 from orchestai_jax.planner.arguments.traits import traits
 from orchestai_jax.planner.arguments.values import ParameterFiller
@@ -79,18 +79,34 @@ def fill_arguments(
     Raises:
         ArgumentError: a task type is not in the catalog.
     """
+    types = known_types(task_types, catalog)
+    if not any(t.inputs or t.parameters for t in types):
+        kept, notes = _ordered(edges, len(types))
+        return Filled(tuple({} for _ in types), frozenset(kept), (), tuple(notes))
+    reading = read(instruction)
+    return fill_aligned(reading, align(reading, types), types, edges, edge_probability)
+
+
+def known_types(task_types: Sequence[str], catalog: Catalog) -> list[TaskType]:
+    """The task types of a plan. Raises ArgumentError for one that the catalog does not have."""
     for position, name in enumerate(task_types):
         if name not in catalog.index:
             raise ArgumentError(
                 f"task {task_id(position)} has the type {name!r}, which catalog {catalog.name!r} does not have; "
                 "plan over the catalog that is given here"
             )
-    types = [catalog.task_type(name) for name in task_types]
+    return [catalog.task_type(name) for name in task_types]
+
+
+def fill_aligned(
+    reading: Reading,
+    alignment: Alignment,
+    types: Sequence[TaskType],
+    edges: Collection[tuple[int, int]],
+    edge_probability: Callable[[int, int], float] | None = None,
+) -> Filled:
+    """`fill_arguments` of an instruction that is read and aligned with the tasks already."""
     kept, notes = _ordered(edges, len(types))
-    if not any(t.inputs or t.parameters for t in types):
-        return Filled(tuple({} for _ in types), frozenset(kept), (), tuple(notes))
-    reading = read(instruction)
-    alignment = align(reading, types)
     parameters = ParameterFiller(reading, alignment, types)
     parameters.fill_strong()
     columns = [

@@ -15,16 +15,28 @@ from jaxtyping import Array, Float
 from orchestai_jax.config import ArgumentsConfig
 from orchestai_jax.data.tokenizer import clean_text
 from orchestai_jax.planner.arguments.choosing import choose
-from orchestai_jax.planner.arguments.filling import Filled, fill_arguments, open_arguments, open_notes
+from orchestai_jax.planner.arguments.clauses import align
+from orchestai_jax.planner.arguments.filling import (
+    Filled,
+    fill_aligned,
+    fill_arguments,
+    known_types,
+    open_arguments,
+    open_notes,
+)
 from orchestai_jax.planner.arguments.fitting import is_untyped
 from orchestai_jax.planner.arguments.queries import Queries, ReadInstruction, lay_out, read_instruction
+from orchestai_jax.planner.arguments.reading import read
 from orchestai_jax.planner.arguments.references import task_id
 from orchestai_jax.planner.arguments.scorer import ArgumentScorer
+from orchestai_jax.planner.arguments.spans import MAX_SPANS
 from orchestai_jax.planner.arguments.word_vectors import WordVectors
 from orchestai_jax.workflow.catalog import Catalog, TaskType
 from orchestai_jax.workflow.workflow import Reference, Value
 
 _LEAST_ROWS = 8
+_FEW_SPANS = 128
+"""Most instructions have no more spans; then less is computed."""
 
 
 class LearnedFiller:
@@ -50,29 +62,33 @@ class LearnedFiller:
         Raises:
             ArgumentError: a task type is not in the catalog.
         """
-        ruled = fill_arguments(instruction, task_types, edges, catalog, edge_probability=edge_probability)
-        types = [catalog.task_type(name) for name in task_types]
-        read = read_instruction(clean_text(instruction), types, literals(ruled), self._vectors)
-        if read is None:
+        types = known_types(task_types, catalog)
+        if not any(t.parameters for t in types):
+            return fill_arguments(instruction, task_types, edges, catalog, edge_probability=edge_probability)
+        ruled, instruction_read = read_by_rules(instruction, types, edges, self._vectors, edge_probability)
+        if instruction_read is None:
             return ruled
-        return self._merged(ruled, types, read, self.probabilities(read))
+        return self._merged(ruled, types, instruction_read, self.probabilities(instruction_read))
 
-    def probabilities(self, read: ReadInstruction) -> Float[np.ndarray, "K choices"]:
-        """Of every alternative of every parameter. Compiled once for each power of two of parameters."""
-        count = len(read.slots)
+    def probabilities(self, instruction: ReadInstruction) -> Float[np.ndarray, "K choices"]:
+        """Of every alternative of every parameter. Compiled for each power of two of parameters, few spans and many."""
+        count = len(instruction.slots)
         rows = max(_LEAST_ROWS, 1 << (count - 1).bit_length())
-        queries = lay_out([(read, k) for k in range(count)], rows)
-        return np.asarray(_probabilities(self._graphdef, self._parameters, queries))[:count]
+        columns = _FEW_SPANS if len(instruction.spanned.spans) <= _FEW_SPANS else MAX_SPANS
+        queries = lay_out([(instruction, k) for k in range(count)], rows, columns)
+        found = np.asarray(_probabilities(self._graphdef, self._parameters, queries))[:count]
+        missing = np.zeros((count, MAX_SPANS - columns), found.dtype)
+        return np.concatenate([found[:, :columns], missing, found[:, columns:]], axis=1)
 
     def _merged(
-        self, ruled: Filled, types: Sequence[TaskType], read: ReadInstruction, probabilities: np.ndarray
+        self, ruled: Filled, types: Sequence[TaskType], instruction: ReadInstruction, probabilities: np.ndarray
     ) -> Filled:
         config = self._config
         arguments = [_of_rules(types[j], given) for j, given in enumerate(ruled.arguments)]
         free = {j for j, t in enumerate(types) if is_untyped(t) and t.parameters}
         edges = {(i, j) for i, j in ruled.edges if j not in free}
-        for choice in choose(read, probabilities, config.value_threshold, config.reference_threshold):
-            slot = read.slots[choice.slot]
+        for choice in choose(instruction, probabilities, config.value_threshold, config.reference_threshold):
+            slot = instruction.slots[choice.slot]
             if choice.source is None:
                 arguments[slot.task][slot.parameter.name] = Value(value=choice.value)
                 continue
@@ -83,6 +99,20 @@ class LearnedFiller:
         said = set(open_notes(types, ruled.open_arguments))
         notes = [note for note in ruled.notes if note not in said] + open_notes(types, left)
         return Filled(tuple(arguments), frozenset(edges), left, tuple(notes))
+
+
+def read_by_rules(
+    instruction: str,
+    types: Sequence[TaskType],
+    edges: Collection[tuple[int, int]],
+    vectors: WordVectors,
+    edge_probability: Callable[[int, int], float] | None = None,
+) -> tuple[Filled, ReadInstruction | None]:
+    """What the rules give, and the instruction read with it for the scorer: None where there is nothing to fill."""
+    reading = read(instruction)
+    alignment = align(reading, types)
+    ruled = fill_aligned(reading, alignment, types, edges, edge_probability)
+    return ruled, read_instruction(clean_text(instruction), types, alignment, literals(ruled), vectors)
 
 
 def literals(filled: Filled) -> list[dict[str, Any]]:

@@ -96,7 +96,18 @@ class PairReader:
         )
 
     def _has(self, stems: frozenset[str]) -> Bool[np.ndarray, "n"]:
-        return np.array([w.stem in stems for w in self.spanned.words], bool)
+        marked = np.zeros(len(self.spanned.words), bool)
+        for stem in stems & self._places_of.keys():
+            marked[self._places_of[stem]] = True
+        return marked
+
+    @functools.cached_property
+    def _places_of(self) -> dict[str, list[int]]:
+        """Where each stem stands among the words."""
+        places: dict[str, list[int]] = {}
+        for k, word in enumerate(self.spanned.words):
+            places.setdefault(word.stem, []).append(k)
+        return places
 
     def _left(self, marked: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "C"]:
         """How near before a span (in its sentence) a marked word stands: 1 next to it, 0 nowhere."""

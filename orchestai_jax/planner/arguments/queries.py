@@ -10,10 +10,9 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from orchestai_jax.planner.arguments.clauses import align
+from orchestai_jax.planner.arguments.clauses import Alignment
 from orchestai_jax.planner.arguments.fitting_values import value_for
 from orchestai_jax.planner.arguments.pair_features import PAIR_FEATURES, PairReader, Vectors
-from orchestai_jax.planner.arguments.reading import read
 from orchestai_jax.planner.arguments.reference_features import (
     POINTING_FEATURES,
     REFERENCE_FEATURES,
@@ -64,17 +63,21 @@ class ReadInstruction:
 
 
 def read_instruction(
-    text: str, types: Sequence[TaskType], ruled: Sequence[dict[str, Any]], vectors: WordVectors
+    text: str,
+    types: Sequence[TaskType],
+    alignment: Alignment,
+    ruled: Sequence[dict[str, Any]],
+    vectors: WordVectors,
 ) -> ReadInstruction | None:
     """Read a cleaned instruction for the parameters of tasks of some types, in order.
 
-    `ruled`: the literals that the rules give each task. None where there is nothing to fill, or nothing said.
+    `alignment`: of the text as it was before cleaning, which moves nothing. `ruled`: the literals that the rules give
+    each task. None where there is nothing to fill, or nothing said.
     """
     slots = slots_of(types)
     spanned = read_spans(text)
     if not slots or not spanned.spans:
         return None
-    alignment = align(read(text), types)
     found = Vectors(
         spans=vectors.stretches(text, [(s.start, s.end) for s in spanned.spans]),
         slots=np.stack([vectors.of(slot.words.text) for slot in slots]),
@@ -94,7 +97,7 @@ def read_instruction(
     return ReadInstruction(
         spanned=spanned,
         slots=tuple(slots),
-        values=tuple(tuple(value_for(slot.parameter, s) for s in spanned.spans) for slot in slots),
+        values=_values(slots, spanned),
         sources=tuple(sources),
         shapes=shape_features(spanned),
         pairs=PairReader(spanned, slots, alignment, found, given).features(),
@@ -108,11 +111,24 @@ def read_instruction(
     )
 
 
-def lay_out(read_slots: Sequence[tuple[ReadInstruction, int]], rows: int) -> Queries:
-    """Queries of (instruction, slot) pairs, padded to so many rows; the rows that fill up have nothing to choose."""
+def _values(slots: Sequence[Slot], spanned: SpannedText) -> tuple[tuple[Any, ...], ...]:
+    """The literals, worked out once for each type and enumeration."""
+    known: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for slot in slots:
+        key = slot.parameter.type, repr(slot.parameter.enum)
+        if key not in known:
+            known[key] = tuple(value_for(slot.parameter, s) for s in spanned.spans)
+    return tuple(known[slot.parameter.type, repr(slot.parameter.enum)] for slot in slots)
+
+
+def lay_out(read_slots: Sequence[tuple[ReadInstruction, int]], rows: int, columns: int = MAX_SPANS) -> Queries:
+    """Queries of (instruction, slot) pairs, padded to so many rows; the rows that fill up have nothing to choose.
+
+    `columns`: room for spans; no instruction may have more.
+    """
     queries = Queries(
-        spans=np.zeros((rows, MAX_SPANS, SPAN_FEATURES), np.float32),
-        span_mask=np.zeros((rows, MAX_SPANS), bool),
+        spans=np.zeros((rows, columns, SPAN_FEATURES), np.float32),
+        span_mask=np.zeros((rows, columns), bool),
         sources=np.zeros((rows, MAX_SOURCES, REFERENCE_FEATURES), np.float32),
         source_mask=np.zeros((rows, MAX_SOURCES), bool),
         slots=np.zeros((rows, QUERY_FEATURES), np.float32),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from orchestai_jax.planner.arguments.lexicon import word_set
-from orchestai_jax.planner.arguments.spans import KINDS, NO_START, Span, SpannedText, SpanWord
+from orchestai_jax.planner.arguments.spans import KINDS, NO_START, SpannedText, SpanWord
 
 _CUE_WORDS = (
     "in of for with from to at by as on using the a an is are was be and or named called titled about into between "
@@ -27,60 +29,89 @@ SHAPE_FEATURES = len(KINDS) + _LENGTHS + len(_CUE) + 2 + len(_FOLLOWER) + 3 + 17
 
 def shape_features(spanned: SpannedText) -> Float[np.ndarray, "C Fs"]:
     """What can be told of each span without knowing the parameter, values in [0, 1]."""
-    rows = np.zeros((len(spanned.spans), SHAPE_FEATURES), np.float32)
-    words = spanned.words
-    for row, span in zip(rows, spanned.spans, strict=True):
-        _fill(row, span, words)
-    return rows
+    if not spanned.spans:
+        return np.zeros((0, SHAPE_FEATURES), np.float32)
+    first = np.array([s.first for s in spanned.spans])
+    last = np.array([s.last for s in spanned.spans])
+    words = _Words(spanned.words)
+    length = last - first + 1
+    kinds = np.array([KINDS.index(s.kind) for s in spanned.spans])
+    before, after = words.before[first], words.after[last]
+    return np.concatenate(
+        [
+            np.eye(len(KINDS))[kinds],
+            np.eye(_LENGTHS)[np.minimum(length, _LENGTHS) - 1],
+            np.eye(len(_CUE) + 2)[before],
+            np.eye(len(_FOLLOWER) + 2)[after],
+            words.comma[last][:, None],
+            words.looks(first, last, length),
+        ],
+        axis=1,
+    ).astype(np.float32)
 
 
-def _fill(row: np.ndarray, span: Span, words: tuple[SpanWord, ...]) -> None:
-    at = 0
-    row[at + KINDS.index(span.kind)] = 1
-    at += len(KINDS)
-    length = span.last - span.first + 1
-    row[at + min(length, _LENGTHS) - 1] = 1
-    at += _LENGTHS
-    before = words[span.first - 1] if span.first > 0 and not words[span.first].opens else None
-    if before is None:
-        row[at + len(_CUE)] = 1
-    elif before.lower in _CUE:
-        row[at + _CUE[before.lower]] = 1
-    else:
-        row[at + len(_CUE) + 1] = 1
-    at += len(_CUE) + 2
-    last = words[span.last]
-    after = words[span.last + 1] if span.last + 1 < len(words) and not last.breaks else None
-    if after is None:
-        row[at + len(_FOLLOWER)] = 1
-    elif after.lower in _FOLLOWER:
-        row[at + _FOLLOWER[after.lower]] = 1
-    else:
-        row[at + len(_FOLLOWER) + 1] = 1
-    row[at + len(_FOLLOWER) + 2] = last.comma
-    at += len(_FOLLOWER) + 3
-    inner = words[span.first : span.last + 1]
-    capital = [w.text[:1].isupper() for w in inner]
-    digit = [any(c.isdigit() for c in w.text) for w in inner]
-    joined = "".join(w.text for w in inner)
-    comma_before = before is not None and before.comma
-    row[at : at + 17] = (
-        all(capital),
-        any(capital),
-        any(digit),
-        joined.isdigit(),
-        any(digit) and any(c.isalpha() for c in joined),
-        joined.islower(),
-        joined.isupper() and len(joined) > 1,
-        sum(w.comma for w in inner[:-1]) / 3,
-        sum(w.lower in NO_START for w in inner) / length,
-        any(w.lower == "and" for w in inner),
-        inner[-1].lower.endswith("s"),
-        inner[0].lower in _ASKING,
-        any(w.lower in _ASKING for w in inner),
-        # a longer run of capitals, or of content words, of which this is a part
-        before is not None and not comma_before and before.text[:1].isupper() and capital[0] and not before.opens,
-        after is not None and not last.comma and after.text[:1].isupper() and capital[-1],
-        before is not None and not comma_before and before.lower not in NO_START,
-        after is not None and not last.comma and after.lower not in NO_START,
-    )
+class _Words:
+    """What is asked of words, as arrays; sums over a span are differences of running sums."""
+
+    def __init__(self, words: Sequence[SpanWord]):
+        self.comma = np.array([w.comma for w in words], float)
+        self.capital = np.array([w.text[:1].isupper() for w in words])
+        self.function = np.array([w.lower in NO_START for w in words])
+        self.opens = np.array([w.opens for w in words])
+        self.breaks = np.array([w.breaks for w in words])
+        self.plural = np.array([w.lower.endswith("s") for w in words])
+        self.asks = np.array([w.lower in _ASKING for w in words])
+        self._sums = [
+            np.concatenate([[0.0], np.cumsum(column)])
+            for column in (
+                self.capital,
+                [any(c.isdigit() for c in w.text) for w in words],
+                [w.text.isdigit() for w in words],
+                [any(c.isalpha() for c in w.text) for w in words],
+                [any(c.isupper() for c in w.text) for w in words],
+                [any(c.islower() for c in w.text) for w in words],
+                [len(w.text) for w in words],
+                self.comma,
+                self.function,
+                [w.lower == "and" for w in words],
+                self.asks,
+            )
+        ]
+        lower = [w.lower for w in words]
+        others, edge = len(_CUE) + 1, len(_CUE)
+        self.before = np.array(
+            [edge if w.opens or k == 0 else _CUE.get(lower[k - 1], others) for k, w in enumerate(words)]
+        )
+        """Which cue stands before each word; the last two are a sentence's begin and any other word."""
+        others, edge = len(_FOLLOWER) + 1, len(_FOLLOWER)
+        ends = [w.breaks or k == len(words) - 1 for k, w in enumerate(words)]
+        self.after = np.array([edge if end else _FOLLOWER.get(lower[k + 1], others) for k, end in enumerate(ends)])
+
+    def looks(self, first: np.ndarray, last: np.ndarray, length: np.ndarray) -> np.ndarray:
+        """[spans, 17]: letters, digits and function words inside, and whether a longer run goes on at either side."""
+        capital, digit, number, alpha, upper, lower, characters, comma, function, conjunction, asking = (
+            total[last + 1] - total[first] for total in self._sums
+        )
+        left, right = np.maximum(first - 1, 0), np.minimum(last + 1, len(self.comma) - 1)
+        joined_left = (first > 0) & ~self.opens[first] & (self.comma[left] == 0)
+        joined_right = (last + 1 < len(self.comma)) & ~self.breaks[last] & (self.comma[last] == 0)
+        columns = [
+            capital == length,
+            capital > 0,
+            digit > 0,
+            number == length,
+            (digit > 0) & (alpha > 0),
+            (lower > 0) & (upper == 0),
+            (upper > 0) & (lower == 0) & (characters > 1),
+            (comma - self.comma[last]) / 3,
+            function / length,
+            conjunction > 0,
+            self.plural[last],
+            self.asks[first],
+            asking > 0,
+            joined_left & self.capital[left] & self.capital[first] & ~self.opens[left],
+            joined_right & self.capital[right] & self.capital[last],
+            joined_left & ~self.function[left],
+            joined_right & ~self.function[right],
+        ]
+        return np.stack([np.asarray(c, float) for c in columns], axis=1)
