@@ -1,31 +1,21 @@
 """The shapes that tuning measures for a model are those of the calls that it makes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from orchestai_kernels.dispatch import observed_calls
 from orchestai_kernels.tuning import named_shapes, ops
 
 from orchestai_jax.language_model import apply_model
-from orchestai_jax.language_model.generation import Generator
+from orchestai_jax.language_model.generation import decode, pad_left, prefill
+from orchestai_jax.language_model.sampling import Draws, Sampling
 from orchestai_jax.language_model.serving_model import serving_model
 from orchestai_jax.language_model.transformer_size import read_transformer_size, transformer_size
 
 OPS = ("attention", "feed_forward", "ternary_matmul")
-
-
-@pytest.fixture
-def keys_of_calls(monkeypatch):
-    """Op → the keys under which calls look for a record."""
-    seen = {name: set() for name in OPS}
-    for name, op in ops(OPS).items():
-
-        def key(*args, name=name, original=op.key, **options):
-            seen[name].add(original(*args, **options))
-            return original(*args, **options)
-
-        monkeypatch.setattr(op, "key", key)
-    jax.clear_caches()  # what was traced before asks no more
-    return seen
 
 
 def keys_of_shapes(size):
@@ -36,14 +26,27 @@ def keys_of_shapes(size):
     return found
 
 
+def keys_of_calls(config, parameters):
+    """Op → the keys under which a training step's forward pass and the reading of prompts look for a record, traced."""
+    model, draws = serving_model(config, parameters), Draws.of([Sampling()], config.vocab_size)
+    with observed_calls() as calls:
+        jax.eval_shape(lambda tokens: apply_model(config, parameters, tokens), jnp.ones((12, 48), jnp.int32))
+        for prompt in ([1] * 40, [1] * 5):
+            padded, start = pad_left([np.asarray(prompt)])
+            read = functools.partial(prefill.__wrapped__, capacity=128, kind="float")
+            _, cache = jax.eval_shape(read, model, padded, start, draws)
+            jax.eval_shape(decode.__wrapped__, model, cache, np.ones(1, np.int32), draws, np.int32(1))
+    found = {name: set() for name in OPS}
+    for name, args, options in calls:
+        if name in OPS:
+            found[name].add(ops([name])[name].key(*args, **options))
+    return found
+
+
 @pytest.mark.parametrize("dtype, ternary", [("float32", True), ("bfloat16", False)])
-def test_tuning_measures_what_a_model_calls(small, keys_of_calls, dtype, ternary):
+def test_tuning_measures_what_a_model_calls(small, dtype, ternary):
     config = small[0].model_copy(update={"compute_dtype": dtype, **({} if ternary else {"quantization": ()})})
-    jax.eval_shape(lambda tokens: apply_model(config, small[1], tokens), jnp.ones((12, 48), jnp.int32))
-    generator = Generator(serving_model(config, small[1]))
-    for prompt in ([1] * 40, [1] * 5):
-        generator.generate([prompt], max_new_tokens=2)
-    called = {name: set(keys) for name, keys in keys_of_calls.items()}
+    called = keys_of_calls(config, small[1])
     size = transformer_size(config, training=(12, 48))
     tuned = keys_of_shapes(size)
     assert called["attention"]

@@ -134,14 +134,19 @@ def pack_ternary(
         raise ValueError(
             f"scale must have shape {(*batch,)} or {(*batch, rows)} for values {values.shape}, got {scale.shape}"
         )
+    return TernaryArray(_pack(values), scale, (rows, columns), None if scale.shape == (*batch,) else 0)
+
+
+@jax.jit
+def _pack(values: Int8[Array, "*batch rows columns"]) -> UInt8[Array, "*batch row_blocks column_quads 32"]:
+    *batch, rows, columns = values.shape
     row_blocks, column_quads, _ = packed_shape(rows, columns)
     room = [(0, 0)] * len(batch) + [(0, row_blocks * ROW_BLOCK - rows), (0, column_quads * 4 - columns)]
     codes = jnp.pad((values + 1).astype(jnp.uint8) & 3, room, constant_values=1)
     codes = codes.reshape(*batch, row_blocks, 4, 8, column_quads, 4)  # [..., nb, g, r, kb, kk]
     shifts = np.asarray([0, 2, 4, 6], np.uint8).reshape(4, 1, 1, 1)
     merged = jnp.sum(codes << shifts, axis=-4, dtype=jnp.uint8)  # the groups share no bits: their sum is their union
-    packed = jnp.moveaxis(merged, -3, -2).reshape(*batch, row_blocks, column_quads, 32)
-    return TernaryArray(packed, scale, (rows, columns), None if scale.shape == (*batch,) else 0)
+    return jnp.moveaxis(merged, -3, -2).reshape(*batch, row_blocks, column_quads, 32)
 
 
 def unpack_ternary(array: TernaryArray) -> Int8[Array, "*batch rows columns"]:
@@ -155,6 +160,7 @@ def dequantize_ternary(array: TernaryArray) -> Float32[Array, "*batch rows colum
     return unpack_ternary(array).astype(jnp.float32) * array.row_scale()[..., None]
 
 
+@jax.jit
 def _unpack(
     codes: UInt8[Array, "*batch row_blocks column_quads 32"],
 ) -> Int8[Array, "*batch padded_rows padded_columns"]:

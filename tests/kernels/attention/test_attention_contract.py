@@ -1,6 +1,7 @@
 """What every implementation of attention must do; the definition it is held to is float64 NumPy."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -111,6 +112,18 @@ def test_equals_the_definition_with_its_gradient(implementation, name):
         np.testing.assert_allclose(np.sum(np.asarray(gradient, np.float64) * direction), slope, rtol=1e-4, atol=1e-4)
 
 
+@functools.cache
+def gradient_over_dequantised():
+    """Of the sum towards the queries, by the reference, which the definition has been compared with."""
+    given = case("decoding")
+
+    def total(q):
+        k, v = (dequantize_int8(quantize_int8(x)) for x in (given.k, given.v))
+        return jnp.sum(run("reference", q, k, v, **given.options))
+
+    return jax.jit(jax.grad(total))(given.q)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_an_int8_cache_equals_its_dequantised_numbers(implementation):
     given = case("decoding")
@@ -125,13 +138,23 @@ def test_an_int8_cache_equals_its_dequantised_numbers(implementation):
     out, gradient = both(given.q)
     expected = definition(given.q, dequantize_int8(k), dequantize_int8(v), given.visible)
     np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-6)
-    wanted = jax.grad(lambda q: jnp.sum(run("reference", q, dequantize_int8(k), dequantize_int8(v), **given.options)))
-    np.testing.assert_allclose(gradient, wanted(given.q), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, gradient_over_dequantised(), rtol=1e-4, atol=1e-5)
+
+
+HALVES = tuple(numbers(seed, 2, 1, 17, 2, 8, dtype=jnp.bfloat16) for seed in range(3))
+
+
+@functools.cache
+def gradients_in_float32():
+    def total(*x):
+        return jnp.sum(jax.vmap(lambda *y: run("reference", *y, causal=True))(*x) ** 2) / 2
+
+    return jax.jit(jax.grad(total, (0, 1, 2)))(*(x.astype(jnp.float32) for x in HALVES))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_vmap_remat_and_bfloat16(implementation):
-    q, k, v = (numbers(seed, 2, 1, 17, 2, 8, dtype=jnp.bfloat16) for seed in range(3))
+    q, k, v = HALVES
 
     @jax.jit
     def step(q, k, v):
@@ -145,9 +168,7 @@ def test_vmap_remat_and_bfloat16(implementation):
     for i in range(2):
         expected = definition(q[i], k[i], v[i], visible)
         np.testing.assert_allclose(out[i].astype(jnp.float32), expected, rtol=0.02, atol=0.02)
-    wide = [x.astype(jnp.float32) for x in (q, k, v)]
-    exact = jax.grad(lambda *x: jnp.sum(jax.vmap(lambda *y: run("reference", *y, causal=True))(*x) ** 2) / 2, (0, 1, 2))
-    for gradient, wanted in zip(gradients, exact(*wide), strict=True):
+    for gradient, wanted in zip(gradients, gradients_in_float32(), strict=True):
         np.testing.assert_allclose(gradient.astype(jnp.float32), wanted, rtol=0.05, atol=0.05)
 
 
@@ -161,7 +182,7 @@ def test_vmap_over_lengths_runs_and_lowers(platform):
 
         return jax.vmap(one)(q, lengths)
 
-    out = forward(q, lengths)
+    out = jax.jit(forward)(q, lengths)
     for i, length in enumerate((5, 9, 17)):
         expected = definition(q[i], q[i], q[i], np.broadcast_to(np.arange(17) < length, (1, 2, 17, 17)))
         np.testing.assert_allclose(out[i], expected, rtol=2e-5, atol=2e-6)
@@ -201,7 +222,7 @@ def test_empty_axes(implementation, empty):
     sizes = {"batch": 2, "queries": 3, "keys": 5, "heads": 2, empty: 0}
     q = jnp.ones((sizes["batch"], sizes["queries"], sizes["heads"], 4))
     k = jnp.ones((sizes["batch"], sizes["keys"], sizes["heads"], 4))
-    out = attention(q, k, k, implementation=implementation)
+    out = jax.jit(lambda q, k: attention(q, k, k, implementation=implementation))(q, k)
     assert out.shape == q.shape
     assert not out.any()  # no keys: nothing is seen
 
@@ -216,7 +237,8 @@ def test_the_others_refuse_empty_axes(implementation):
 def test_values_of_another_width(implementation):
     q, k, v = numbers(0, 1, 3, 2, 8), numbers(1, 1, 3, 2, 8), numbers(2, 1, 3, 2, 5)
     expected = definition(q, k, v, np.ones((1, 2, 3, 3), bool))
-    np.testing.assert_allclose(run(implementation, q, k, v), expected, rtol=2e-5, atol=2e-6)
+    out = jax.jit(lambda *x: run(implementation, *x))(q, k, v)
+    np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-6)
     with pytest.raises(NotImplementedError, match="wants values as wide as keys, got 5 and 8"):
         run("xla", q, k, v)
 

@@ -1,5 +1,6 @@
 """What every implementation of the feed-forward layer must do; the definition it is held to is float64 NumPy."""
 
+import functools
 import inspect
 import math
 import re
@@ -75,10 +76,21 @@ def test_equals_the_definition_with_its_gradient(implementation, activation, nor
         np.testing.assert_allclose(np.sum(np.asarray(gradient, np.float64) * direction), slope, rtol=5e-4, atol=2e-2)
 
 
+def halves():
+    x, gate, up, down, norm = (y.astype(jnp.bfloat16) for y in arrays((2, 130), 150, 140, 20))
+    return x, gate / 12, up / 12, down / 12, norm
+
+
+@functools.cache
+def gradient_in_float32():
+    x, gate, up, down, norm = (y.astype(jnp.float32) for y in halves())
+    total = jax.jit(jax.grad(lambda x: jnp.sum(run("reference", x, gate, up, down, norm=norm) ** 2) / 2))
+    return np.asarray(total(x))
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_several_tiles_merged_weights_bfloat16_vmap_and_remat(implementation):
-    x, gate, up, down, norm = (y.astype(jnp.bfloat16) for y in arrays((2, 130), 150, 140, 20))
-    gate, up, down = gate / 12, up / 12, down / 12
+    x, gate, up, down, norm = halves()
 
     @jax.jit
     def step(x, gate_up):
@@ -92,10 +104,7 @@ def test_several_tiles_merged_weights_bfloat16_vmap_and_remat(implementation):
     assert out.dtype == gradient.dtype == jnp.bfloat16
     wide = [np.asarray(y, np.float64) for y in (x, gate, up, down, norm)]
     np.testing.assert_allclose(out.astype(jnp.float32), definition(*wide, "silu"), rtol=0.05, atol=0.05)
-    exact = jax.grad(
-        lambda x: jnp.sum(run("reference", x, *map(jnp.float32, (gate, up, down)), norm=jnp.float32(norm)) ** 2) / 2
-    )
-    wanted = np.asarray(exact(x.astype(jnp.float32)))
+    wanted = gradient_in_float32()
     error = np.asarray(gradient, np.float32) - wanted
     assert np.linalg.norm(error) < 0.02 * np.linalg.norm(wanted)
 
@@ -121,9 +130,10 @@ def test_a_nan_reaches_its_token_and_no_second_compilation(implementation):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_one_token_and_none(implementation):
     x, gate, up, down, _ = arrays(())
-    one = run(implementation, x, gate, up, down)
+    one = jax.jit(lambda *given: run(implementation, *given))(x, gate, up, down)
     assert one.shape == (11,)
-    np.testing.assert_allclose(one, run("reference", x[None], gate, up, down)[0], rtol=2e-5, atol=1e-4)
+    expected = definition(*(np.asarray(y, np.float64) for y in (x, gate, up, down)), None, "silu")
+    np.testing.assert_allclose(one, expected, rtol=2e-5, atol=1e-4)
     if implementation in ("reference", "xla"):
         assert run(implementation, jnp.ones((2, 0, 19)), gate, up, down).shape == (2, 0, 11)
     else:
@@ -150,11 +160,14 @@ def test_ternary_weights_equal_the_quantised_product(merged):
         values, scale = ternarize(gate)[0], np.repeat([ternarize(w)[1] for w in (gate, up)], 45)
         gates = [pack_ternary(jnp.concatenate([values, ternarize(up)[0]]), jnp.asarray(scale)), None]
     for implementation in ("auto", "ternary", "reference"):
-        out = feed_forward(x, *gates, packed[2], norm=norm, activation="relu2", implementation=implementation)
+        layer = functools.partial(feed_forward, norm=norm, activation="relu2", implementation=implementation)
+        out = jax.jit(layer)(x, *gates, packed[2])
         # the same but where a hidden number lies on a rounding step
         assert np.mean(np.abs(out - expected) > 1e-3 * np.abs(expected).max()) < 0.05
     assert FEED_FORWARD.choose(x, *gates, packed[2], norm, activation="relu2", epsilon=1e-5).implementation == "ternary"
-    gradient = jax.grad(lambda x: jnp.sum(feed_forward(x, *gates, packed[2], norm=norm, activation="relu2")))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(feed_forward(x, *gates, packed[2], norm=norm, activation="relu2"))))(
+        x
+    )
     assert np.isfinite(gradient).all()
     assert gradient.any()
     for implementation in ("xla", "pallas_gpu"):
