@@ -181,6 +181,7 @@ def test_a_refused_update_leaves_everything_as_it_was(how, monkeypatch):
         counters = 3 if how == "not finite" else 0  # apply_if_finite counts, the rest is as it was
         unchanged = same((before[0], before[1][counters:], before[2]), (after[0], after[1][counters:], after[2]))
         assert unchanged == (number in (2, 5))
+        assert same(before[0], after[0]) == (number in (2, 5))  # the parameters by themselves
         assert int(state.step) == number
         seen.append(measured["skipped_updates"])
     assert seen == [0, 1, 1, 1, 2, 2]
