@@ -86,7 +86,7 @@ def parse_run_config(
 
 def dump_config(config: BaseModel) -> str:
     """The whole configuration as YAML, defaults written out; `parse_config` reads it back to an equal value."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text.replace("${", "$${")
 
 
@@ -119,6 +119,20 @@ def _of_planner(config: AnyRunConfig, source: str) -> RunConfig:
     return config
 
 
+_EXPONENT = (
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
+    list("-+0123456789."),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes text which `_Loader` would read as a number."""
+
+
+_Dumper.add_implicit_resolver(*_EXPONENT)
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads `1e-3` as a number (YAML 1.2) and leaves dates as text."""
 
@@ -127,9 +141,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+0123456789.")
-)
+_Loader.add_implicit_resolver(*_EXPONENT)
 
 
 def _parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Path, int]]:

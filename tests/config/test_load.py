@@ -6,7 +6,7 @@ import sys
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -151,6 +151,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @settings(max_examples=40, deadline=None)
+@example(name="1e3", train="0E0", seed=0, rate=1e-3)
 @given(
     name=st.text(min_size=1).filter(lambda t: all(c.isprintable() for c in t)),
     train=st.text(min_size=1).filter(lambda t: all(c.isprintable() for c in t)),
