@@ -16,6 +16,20 @@ from orchestai_jax.training.workdir import CONFIG_FILE, prepare_workdir
 
 TIMING_FILE = "timing.json"
 
+TINY_PLANNER = (
+    "planner.encoder.weights=none",
+    "planner.encoder.hidden_size=32",
+    "planner.encoder.num_layers=1",
+    "planner.encoder.num_heads=2",
+    "planner.encoder.intermediate_size=64",
+    "planner.encoder.vocab_size=512",
+    "planner.encoder.max_tokens=32",
+    "planner.decomposer.num_heads=2",
+    "planner.graph_generator.hidden_size=16",
+    "planner.worker_selector.hidden_size=8",
+)
+"""Sizes of a planner that trains in seconds, for `--quick`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:

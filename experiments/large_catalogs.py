@@ -24,7 +24,7 @@ import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _plan_latency import over_whole, plan_latency, told_in_tenths
 from _script import run_script, wide_console
-from _training_runs import train_or_reuse
+from _training_runs import TINY_PLANNER, train_or_reuse
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
@@ -37,16 +37,7 @@ from orchestai_jax.workflow import Catalog, TaskType
 SIZES = (100, 1_000, 4_076, 20_000, 100_000)
 QUICK_SIZES = (100, 300, 600)
 QUICK = (
-    "planner.encoder.weights=none",
-    "planner.encoder.hidden_size=32",
-    "planner.encoder.num_layers=1",
-    "planner.encoder.num_heads=2",
-    "planner.encoder.intermediate_size=64",
-    "planner.encoder.vocab_size=512",
-    "planner.encoder.max_tokens=32",
-    "planner.decomposer.num_heads=2",
-    "planner.graph_generator.hidden_size=16",
-    "planner.worker_selector.hidden_size=8",
+    *TINY_PLANNER,
     "planner.retrieval.candidates=64",
     "planner.retrieval.above=200",
     "training.phase1_supervised.num_epochs=1",

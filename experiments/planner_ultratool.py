@@ -22,7 +22,7 @@ from _one_vs_rest import fit_one_vs_rest
 from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
-from _training_runs import TrainedRun, epoch_curve, first_and_last, plot_loss, train_or_reuse
+from _training_runs import TINY_PLANNER, TrainedRun, epoch_curve, first_and_last, plot_loss, train_or_reuse
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
@@ -45,16 +45,7 @@ LOSS = "decision_loss"
 """Mean cross-entropy of one choice of the decomposer, nats."""
 
 QUICK = (
-    "planner.encoder.weights=none",
-    "planner.encoder.hidden_size=32",
-    "planner.encoder.num_layers=1",
-    "planner.encoder.num_heads=2",
-    "planner.encoder.intermediate_size=64",
-    "planner.encoder.vocab_size=512",
-    "planner.encoder.max_tokens=32",
-    "planner.decomposer.num_heads=2",
-    "planner.graph_generator.hidden_size=16",
-    "planner.worker_selector.hidden_size=8",
+    *TINY_PLANNER,
     "training.phase1_supervised.batch_size=16",
     "training.phase1_supervised.num_epochs=1",
     "training.phase1_supervised.log_every_steps=1",
