@@ -163,7 +163,7 @@ def export_onnx(encoder: str, file: pathlib.Path) -> None:
 
 def batched(planner: Any, texts: Sequence[str], token_ids: Sequence[Sequence[int]], count: int) -> dict[str, Any]:
     """Plans a second of so many texts handed over at once and one by one, and the share of padding in the batches."""
-    from orchestai_jax.planner.planner import batch_size
+    from orchestai_jax.planner.planner import batch_size, in_batches
 
     many = [i % len(texts) for i in range(count)]
     instructions = [texts[i] for i in many]
@@ -177,7 +177,7 @@ def batched(planner: Any, texts: Sequence[str], token_ids: Sequence[Sequence[int
     alone = count / (time.perf_counter() - started)
     lengths = sorted(len(token_ids[i]) for i in many)
     size = batch_size(len(planner.catalog.task_types))
-    rows = [lengths[i : i + size] for i in range(0, count, size)]
+    rows = in_batches(lengths, size)
     laid = sum(padded(max(row)) * size for row in rows)
     return {
         "plans": count,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import hashlib
 import importlib.metadata
@@ -11,8 +10,6 @@ import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
-
-import orbax.checkpoint as ocp
 
 from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
 from orchestai_jax.checkpoint.migrations import OLDEST_READ
@@ -25,8 +22,8 @@ FORMAT_VERSION = 2
 """
 MANIFEST = "manifest.json"
 _LIBRARIES = ("orchestai-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# Orbax leaves a note that it has ended, which nobody reads; it holds the folder's path and is removed.
-_NOTE = "commit_success.txt"
+NOTE = "commit_success.txt"
+"""Orbax's note that it has ended, which nobody reads; it holds the folder's path and is removed."""
 _SEAL = "seal"
 _BLANK = "0" * 64
 
@@ -35,7 +32,7 @@ def seal(folder: pathlib.Path, step: int) -> None:
     """Flush every file to disk, then write the manifest of a checkpoint that is still under its temporary name."""
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.name == _NOTE:
+        if path.name == NOTE:
             path.unlink()
         elif path.name != MANIFEST:
             name = path.relative_to(folder).as_posix()
@@ -123,29 +120,3 @@ def _digest(path: pathlib.Path, *, flush: bool = False) -> str:
         if flush:
             os.fsync(file.fileno())
     return digest
-
-
-class SealedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
-    """Orbax's temporary folder, sealed just before the rename that makes the checkpoint visible."""
-
-    async def finalize(self) -> None:
-        """Write the manifest (of the step's folder; its items are renamed as they are), then rename."""
-        final = pathlib.Path(self.get_final())
-        if not final.name.isdigit():
-            await super().finalize()
-            return
-        if self._checkpoint_metadata_store is not None:
-            await asyncio.to_thread(self._checkpoint_metadata_store.wait_until_finished)
-            self._checkpoint_metadata_store = None  # orbax would add the time of the commit, and so break the seal
-        await asyncio.to_thread(seal, pathlib.Path(self.get()), int(final.name))
-        await super().finalize()
-        await asyncio.to_thread((final / _NOTE).unlink, missing_ok=True)
-        await asyncio.to_thread(_flush_folder, final.parent)
-
-
-def _flush_folder(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

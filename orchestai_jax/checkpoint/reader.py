@@ -6,18 +6,18 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from orchestai_jax.checkpoint.errors import CheckpointError
 from orchestai_jax.checkpoint.leaves import Leaf, check_same, described_leaves, get, is_random_key, put, rebuilt
 from orchestai_jax.checkpoint.manifest import MANIFEST, read_manifest, verify
 from orchestai_jax.checkpoint.migrations import added_leaves, migrated_record
+from orchestai_jax.checkpoint.stored_arrays import is_readable, read_arrays
 
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a work folder."""
@@ -117,21 +117,12 @@ class CheckpointReader:
         described = described_leaves(wanted)
         below = [dataclasses.replace(leaf, path=(*prefix, *leaf.path)) for leaf, _ in described]
         check_same(below, self._below(subtree), str(self.folder))
-        item: dict[str, Any] = {}
-        arguments: dict[str, Any] = {}
-        for leaf, (_, array) in zip(below, described, strict=True):
-            if 0 in leaf.shape or leaf.name in self._added:
-                continue
-            stored = jax.eval_shape(jax.random.key_data, array) if is_random_key(array) else array
-            sharding = getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            put(item, leaf, jax.ShapeDtypeStruct(stored.shape, stored.dtype))
-            if isinstance(array, (np.ndarray, np.generic)):
-                put(arguments, leaf, ocp.RestoreArgs(restore_type=np.ndarray, dtype=stored.dtype))
-            else:
-                put(
-                    arguments, leaf, ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=sharding, dtype=stored.dtype)
-                )
-        restored = self._read(item, arguments) if item else {}
+        kept = [
+            (leaf, array)
+            for leaf, (_, array) in zip(below, described, strict=True)
+            if 0 not in leaf.shape and leaf.name not in self._added
+        ]
+        restored = self._read(kept) if kept else {}
         values = []
         for leaf, (description, array) in zip(below, described, strict=True):
             if leaf.name in self._added:
@@ -145,10 +136,34 @@ class CheckpointReader:
             values.append(value)
         return jax.tree.unflatten(jax.tree.structure(wanted), values)
 
-    def _read(self, item: Any, arguments: Any) -> Any:
+    def _read(self, kept: Sequence[tuple[Leaf, Any]]) -> dict[str, Any]:
+        """The stored arrays, as what was asked for says."""
+        state = self.folder / "state"
+        if jax.process_count() == 1 and is_readable(state) and all(_is_whole(array) for _, array in kept):
+            restored: dict[str, Any] = {}
+            for (leaf, array), read in zip(kept, read_arrays(state, [leaf for leaf, _ in kept]), strict=True):
+                on_host = isinstance(array, (np.ndarray, np.generic))
+                put(restored, leaf, read if on_host else jax.device_put(read, _sharding(array)))
+            return restored
+        return self._read_by_orbax(state, kept)
+
+    def _read_by_orbax(self, state: pathlib.Path, kept: Sequence[tuple[Leaf, Any]]) -> dict[str, Any]:
+        """Every process and device its part."""
+        import orbax.checkpoint as ocp
+
+        item: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
+        for leaf, array in kept:
+            stored = jax.eval_shape(jax.random.key_data, array) if is_random_key(array) else array
+            put(item, leaf, jax.ShapeDtypeStruct(stored.shape, stored.dtype))
+            how = {"sharding": _sharding(array), "dtype": stored.dtype}
+            if isinstance(array, (np.ndarray, np.generic)):
+                put(arguments, leaf, ocp.RestoreArgs(restore_type=np.ndarray, dtype=stored.dtype))
+            else:
+                put(arguments, leaf, ocp.ArrayRestoreArgs(restore_type=jax.Array, **how))
         restore = ocp.args.PyTreeRestore(item=item, restore_args=arguments, partial_restore=True)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(self.folder / "state", args=restore)
+            return checkpointer.restore(state, args=restore)
 
     def _below(self, subtree: str | None) -> list[Leaf]:
         if not subtree:
@@ -165,6 +180,16 @@ class CheckpointReader:
             return migrated_record(self.version, name, json.loads(path.read_text(encoding="utf-8")))
         except OSError:
             raise CheckpointError(f"{path}: missing; the checkpoint was written by another program") from None
+
+
+def _sharding(array: Any) -> jax.sharding.Sharding:
+    """Where an array is wanted: the first device where nothing is said."""
+    return getattr(array, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
+def _is_whole(array: Any) -> bool:
+    """Whether an array is wanted in one piece, on the host or on one device."""
+    return isinstance(array, (np.ndarray, np.generic)) or len(_sharding(array).device_set) == 1
 
 
 def complete_steps(folder: pathlib.Path) -> list[int]:

@@ -18,7 +18,6 @@ from jax.experimental import multihost_utils
 
 from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
 from orchestai_jax.checkpoint.leaves import storable
-from orchestai_jax.checkpoint.manifest import SealedPath
 from orchestai_jax.checkpoint.reader import (
     CheckpointReader,
     Restored,
@@ -28,6 +27,7 @@ from orchestai_jax.checkpoint.reader import (
     step_folders,
 )
 from orchestai_jax.checkpoint.retention import NewestAndBest
+from orchestai_jax.checkpoint.sealed_path import SealedPath
 from orchestai_jax.checkpoint.text_files import SaveTextFiles, TextFilesHandler, check_names
 
 _DISCARDED = "discarded"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -31,8 +33,8 @@ _VERBS = (
 """Files of this room, each with `register(app)`, in the order of `--help`."""
 
 
-def build_app() -> typer.Typer:
-    """The whole command with every verb. Imports nothing heavy."""
+def build_app(verbs: Sequence[str] = _VERBS) -> typer.Typer:
+    """The command with every verb, or with some. Imports nothing heavy."""
     app = typer.Typer(
         name="orchestai",
         cls=ErrorReportingGroup,
@@ -66,14 +68,21 @@ def build_app() -> typer.Typer:
 
         set_up_logging("debug" if debug else "warning")
 
-    for verb in _VERBS:
+    for verb in verbs:
         importlib.import_module(f"orchestai_jax.cli.{verb}").register(app)
     return app
 
 
 def main() -> None:
     """Entry point of the `orchestai` command; ends the process with the exit code."""
-    build_app()()
+    build_app(_asked_for(sys.argv[1:]))()
+
+
+def _asked_for(arguments: Sequence[str]) -> Sequence[str]:
+    """The verb that a command line names, alone, as the others need not be imported for it; all of them where its first
+    word is none (an option for help, completion of a shell, something mistyped)."""
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    return (first,) if first in _VERBS else _VERBS
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,24 +1,9 @@
 """Run configurations: YAML into frozen models, overrides, environment, secrets and their redaction, logging."""
 
+from typing import TYPE_CHECKING
+
 from orchestai_jax.config.arguments import ArgumentFittingConfig, ArgumentsConfig
 from orchestai_jax.config.errors import ConfigError, did_you_mean
-from orchestai_jax.config.language_model import (
-    BITNET_RULES,
-    LanguageModelConfig,
-    LanguageRunConfig,
-    PretrainingConfig,
-    QuantizationRule,
-    TextDataConfig,
-)
-from orchestai_jax.config.load import (
-    config_differences,
-    config_json_schema,
-    dump_config,
-    load_config,
-    load_run_config,
-    parse_config,
-    parse_run_config,
-)
 from orchestai_jax.config.logging_setup import set_up_logging
 from orchestai_jax.config.mesh import MeshConfig
 from orchestai_jax.config.monitoring import MonitoringConfig
@@ -49,6 +34,26 @@ from orchestai_jax.config.run_config import (
 )
 from orchestai_jax.config.training_options import TrainingOptions
 from orchestai_jax.config.variables import expand_variables, load_env_file
+from orchestai_jax.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from orchestai_jax.config.language_model import (
+        BITNET_RULES,
+        LanguageModelConfig,
+        LanguageRunConfig,
+        PretrainingConfig,
+        QuantizationRule,
+        TextDataConfig,
+    )
+    from orchestai_jax.config.load import (
+        config_differences,
+        config_json_schema,
+        dump_config,
+        load_config,
+        load_run_config,
+        parse_config,
+        parse_run_config,
+    )
 
 __all__ = [
     "BITNET_RULES",
@@ -99,3 +104,26 @@ __all__ = [
     "serving_in_force",
     "set_up_logging",
 ]
+
+_LAZY = {
+    "language_model": (
+        "BITNET_RULES",
+        "LanguageModelConfig",
+        "LanguageRunConfig",
+        "PretrainingConfig",
+        "QuantizationRule",
+        "TextDataConfig",
+    ),
+    "load": (
+        "config_differences",
+        "config_json_schema",
+        "dump_config",
+        "load_config",
+        "load_run_config",
+        "parse_config",
+        "parse_run_config",
+    ),
+}
+"""What a plan does without."""
+
+__getattr__ = lazy_names(__name__, _LAZY)

@@ -15,7 +15,9 @@ WEIGHTS = ("success", "cost", "latency")
 class Preference(BaseModel):
     """Weights of success, cost and latency. At least one is above zero; only their ratios change a choice."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     success: float = Field(default=1.0, ge=0)
     """Weight of the expected quality."""

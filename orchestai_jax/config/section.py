@@ -19,6 +19,7 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         coerce_numbers_to_str=True,
         validate_default=True,
+        defer_build=True,
     )
 
     @field_validator("*", mode="before")

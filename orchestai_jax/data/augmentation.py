@@ -26,7 +26,7 @@ _SMALL_WORDS = frozenset(
 class AugmentationConfig(BaseModel):
     """Probabilities, all 0 to 1: a field at 0 leaves that part of the instruction alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     word_dropout: float = Field(default=0.1, ge=0, le=1)
     """Of each small word (articles, politeness, conjunctions) to be left out; the first and last words stay."""

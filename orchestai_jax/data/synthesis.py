@@ -29,7 +29,7 @@ _TRIES_A_SHAPE = 20
 class ShapeWeights(BaseModel):
     """How often each shape of plan is made, in proportion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     node: float = Field(default=0.3, ge=0)
     """A single task."""
@@ -48,7 +48,7 @@ class ShapeWeights(BaseModel):
 class SynthesisConfig(BaseModel):
     """What `synthesize` makes. The same config, catalog and templates give the same samples."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     n: int = Field(ge=1)
     """Number of samples, all with different instructions."""

@@ -27,7 +27,7 @@ Lines = Annotated[tuple[Annotated[Clause, BeforeValidator(_as_clause)], ...], Be
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
 
 
 class TaskClauses(_Frozen):

@@ -13,7 +13,7 @@ class Frames(BaseModel):
     Lines may hold alternatives as clauses do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
 
     do: Lines = Field(
         default=(

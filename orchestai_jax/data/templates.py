@@ -42,7 +42,7 @@ class Templates(BaseModel):
     Task types of the catalog that have no entry are asked for with clauses made of their id and description.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, arbitrary_types_allowed=True)
 
     task_types: dict[str, TaskClauses] = {}
     values: dict[str, tuple[PoolValue, ...]] = {}

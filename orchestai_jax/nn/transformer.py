@@ -2,7 +2,8 @@
 
 A decoder block is called on a whole sequence (teacher forcing), or stepped: `initial_cache` gives what it remembers
 before the first position, `step` takes a position and gives the output and the next cache. Row i of every array of a
-cache belongs to row i of the batch, so that a search can reorder rows.
+cache belongs to row i of what is stepped, so that a search can reorder rows. Rows that read the same context lie beside
+each other, and the context is given once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
+from orchestai_kernels.encoder_block import BlockWeights, Dense, Norm, encoder_block
 
 from orchestai_jax.nn.attention import MultiHeadAttention
 from orchestai_jax.nn.feed_forward import FeedForward
@@ -38,10 +40,30 @@ class EncoderBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch n hidden"], mask: Bool[Array, "batch n"], *, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch n hidden"]:
-        """Apply the block; dropout acts only when `rngs` is given."""
+        """Apply the block; dropout acts only when `rngs` is given.
+
+        Without it, what comes out of tokens behind a sequence's last that counts means nothing (`encoder_block`).
+        """
+        if rngs is None:
+            return encoder_block(
+                x, mask, self._weights(), heads=self.attention.num_heads, epsilon=self.attention_norm.epsilon
+            )
         drop = _dropper(self.dropout, rngs)
         x = self.attention_norm(x + drop(self.attention(x, x, mask[:, None, :])))
         return self.feed_forward_norm(x + drop(self.feed_forward(x)))
+
+    def _weights(self) -> BlockWeights:
+        attention, feed_forward = self.attention, self.feed_forward
+        return BlockWeights(
+            query=_dense(attention.query),
+            key=_dense(attention.key),
+            value=_dense(attention.value),
+            out=_dense(attention.out),
+            attention_norm=_norm(self.attention_norm),
+            up=_dense(feed_forward.up),
+            down=_dense(feed_forward.down),
+            feed_forward_norm=_norm(self.feed_forward_norm),
+        )
 
 
 class CrossAttention(nnx.Module):
@@ -53,6 +75,12 @@ class CrossAttention(nnx.Module):
         self.feed_forward = FeedForward(hidden_size, intermediate_size, rngs=rngs)
         self.feed_forward_norm = nnx.LayerNorm(hidden_size, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
+
+    def read_shared(self, x: Float[Array, "rows 1 hidden"], cross: tuple[Array, Array], context_mask):
+        """`read_context` of one position, without dropout, for rows that share contexts: as many beside each other as
+        there are rows a context. They are the context's queries, so that it is read once and not once a row."""
+        together = x.reshape(context_mask.shape[0], -1, x.shape[-1])
+        return self.read_context(together, cross, context_mask, None).reshape(x.shape)
 
     def read_context(self, x, cross: tuple[Array, Array], context_mask, rngs: nnx.Rngs | None):
         """x [batch, q, hidden], having read the context's keys and values (`cross_attention.keys_values`)."""
@@ -95,20 +123,20 @@ class DecoderBlock(CrossAttention):
 
     def step(
         self,
-        x: Float[Array, "batch 1 hidden"],
+        x: Float[Array, "rows 1 hidden"],
         position: Array,
         cache: tuple[Array, Array],
         cross: tuple[Array, Array],
         context_mask: Bool[Array, "batch k"],
-    ) -> tuple[Float[Array, "batch 1 hidden"], tuple[Array, Array]]:
-        """One position of decoding: `cache` holds the keys and values before it."""
+    ) -> tuple[Float[Array, "rows 1 hidden"], tuple[Array, Array]]:
+        """One position of decoding: `cache` holds the keys and values before it. Rows are as `read_shared` says."""
         normed = self.self_norm(x)
         key, value = self.self_attention.keys_values(normed)
         keys = cache[0].at[:, position].set(key[:, 0])
         values = cache[1].at[:, position].set(value[:, 0])
         seen = (jnp.arange(keys.shape[1]) <= position)[None, None, :]
         x = x + self.self_attention.attend(normed, keys, values, seen)
-        return self.read_context(x, cross, context_mask, None), (keys, values)
+        return self.read_shared(x, cross, context_mask), (keys, values)
 
 
 class LSTMDecoderBlock(CrossAttention):
@@ -143,16 +171,16 @@ class LSTMDecoderBlock(CrossAttention):
 
     def step(
         self,
-        x: Float[Array, "batch 1 hidden"],
+        x: Float[Array, "rows 1 hidden"],
         position: Array,
         cache: tuple[Array, Array],
         cross: tuple[Array, Array],
         context_mask: Bool[Array, "batch k"],
-    ) -> tuple[Float[Array, "batch 1 hidden"], tuple[Array, Array]]:
-        """One position of decoding after what `cache` remembers."""
+    ) -> tuple[Float[Array, "rows 1 hidden"], tuple[Array, Array]]:
+        """One position of decoding after what `cache` remembers. Rows are as `read_shared` says."""
         del position
         cache, state = self.cell(cache, self.cell_norm(x)[:, 0])
-        return self.read_context(x + state[:, None], cross, context_mask, None), cache
+        return self.read_shared(x + state[:, None], cross, context_mask), cache
 
 
 DECODER_BLOCKS = {"transformer": DecoderBlock, "lstm": LSTMDecoderBlock}
@@ -163,3 +191,14 @@ def _dropper(dropout: nnx.Dropout, rngs: nnx.Rngs | None):
     if rngs is None:
         return lambda x: x
     return lambda x: dropout(x, deterministic=False, rngs=rngs)
+
+
+def _dense(layer: nnx.Linear) -> Dense:
+    assert layer.bias is not None
+    return Dense(layer.kernel[...], layer.bias[...])
+
+
+def _norm(layer: nnx.LayerNorm) -> Norm:
+    assert layer.scale is not None
+    assert layer.bias is not None
+    return Norm(layer.scale[...], layer.bias[...])

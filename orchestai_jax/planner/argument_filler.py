@@ -7,8 +7,6 @@ import numpy as np
 from orchestai_jax.config import ArgumentsConfig
 from orchestai_jax.data import Tokenizer
 from orchestai_jax.planner.arguments import FillsArguments, fill_arguments
-from orchestai_jax.planner.arguments.learned import LearnedFiller
-from orchestai_jax.planner.arguments.word_vectors import WordVectors
 from orchestai_jax.planner.model import ARGUMENTS, Parameters, token_table
 
 
@@ -16,5 +14,8 @@ def make_filler(config: ArgumentsConfig, parameters: Parameters, tokenizer: Toke
     """The filler that a configuration says, of a planner's parameters."""
     if config.method == "rules":
         return fill_arguments
+    from orchestai_jax.planner.arguments.learned import LearnedFiller  # the rules do without
+    from orchestai_jax.planner.arguments.word_vectors import WordVectors
+
     scorer = {name.removeprefix(ARGUMENTS): x for name, x in parameters.items() if name.startswith(ARGUMENTS)}
     return LearnedFiller(config, scorer, WordVectors(np.asarray(token_table(parameters)), tokenizer))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
@@ -121,6 +121,8 @@ class CatalogArrays:
     """The workers that can do each task type, in catalog order."""
     worker_features: Float[Array, "T M 3"]
     """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
+    embedded: Float[Array, "T hidden"] | None = None
+    """The task types' vectors by the network that plans (`embedded_rows`), which are else made for each plan."""
 
 
 def description_texts(catalog: Catalog) -> list[str]:
@@ -138,7 +140,7 @@ def build_catalog_arrays(
     workers = np.zeros((len(arrays["worker_known"]), vectors.shape[1]), np.float32)
     workers[: len(catalog.workers)] = vectors[size:]
     arrays |= {"descriptions": np.asarray(vectors[:size], np.float32), "workers": workers}
-    return CatalogArrays(**{name: jnp.asarray(array) for name, array in arrays.items()})
+    return CatalogArrays(**jax.device_put(arrays))  # jnp.asarray would compile a program for each shape
 
 
 def lay_out(catalog: Catalog, statistics: PlanStatistics) -> dict[str, np.ndarray]:

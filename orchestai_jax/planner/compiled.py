@@ -50,7 +50,6 @@ class PlanningInputs:
         return self.encoded.lower, mask, evidence
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def plan(
     graphdef: nnx.GraphDef,
     decoding: DecodingConfig,
@@ -59,7 +58,7 @@ def plan(
     inputs: PlanningInputs,
     preference: Float[Array, "batch 3"],
 ) -> DecodedPlans:
-    """The plan that decoding gives out, of each instruction."""
+    """The plan that decoding gives out, of each instruction. Not compiled here: PlanningPrograms does that."""
     model = merge_parameters(graphdef, parameters)
     lower, mask, evidence = inputs.of(model)
     return decode(model, arrays, lower, mask, preference, decoding, evidence)

@@ -154,7 +154,7 @@ def score_given(
     previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
     states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
     flat = states.reshape(batch * steps, -1), previous.reshape(-1), jnp.repeat(encoded.labels, steps, axis=0)
-    logits = model.decomposer.logits(catalog, encoded.task_types, *flat).reshape(batch, steps, -1)
+    logits = model.decomposer.logits(catalog, encoded.directions, *flat).reshape(batch, steps, -1)
     lowest = jnp.finfo(logits.dtype).min
     if not model.spec.planner.decomposer.allow_repeats:
         used = jnp.cumsum(jax.nn.one_hot(previous, size + 1)[..., :size], axis=1) > 0
@@ -254,10 +254,8 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
     batch, hidden = encoded.hidden.shape[0], encoded.hidden.shape[2]
     lowest = jnp.finfo(jnp.float32).min
     block = decomposer.block
-    cross_keys, cross_values = block.cross_attention.keys_values(encoded.hidden)
-    cross = jnp.repeat(cross_keys, beams, axis=0), jnp.repeat(cross_values, beams, axis=0)
-    context_mask = jnp.repeat(encoded.mask, beams, axis=0)
-    hidden_of_beams = jnp.repeat(encoded.hidden, beams, axis=0)
+    cross = block.cross_attention.keys_values(encoded.hidden)
+    directions = encoded.directions
     labels = jnp.repeat(encoded.labels, beams, axis=0)
     rows = batch * beams
     first = _Beams(
@@ -277,9 +275,9 @@ def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams
         previous = jnp.where(step == 0, size, last).reshape(-1)  # [batch * beams]
         x = decomposer.inputs(encoded.task_types, previous[:, None]) + decomposer.position[...][step]
         flat = jax.tree.map(lambda c: c.reshape(rows, *c.shape[2:]), beam.cache)
-        x, cache = block.step(x, step, flat, cross, context_mask)
-        state = decomposer.state(x, hidden_of_beams, context_mask)[:, 0]
-        logits = decomposer.logits(catalog, encoded.task_types, state, previous, labels).reshape(batch, beams, -1)
+        x, cache = block.step(x, step, flat, cross, encoded.mask)
+        state = decomposer.state(x.reshape(batch, beams, hidden), encoded.hidden, encoded.mask).reshape(rows, hidden)
+        logits = decomposer.logits(catalog, directions, state, previous, labels).reshape(batch, beams, -1)
         is_stop = jnp.arange(size + 1) == size
         if not spec.allow_repeats:
             logits = jnp.where(beam.used & ~is_stop, lowest, logits)

@@ -98,17 +98,18 @@ class Decomposer(nnx.Module):
     def logits(
         self,
         catalog: CatalogArrays,
-        task_types: Float[Array, "T hidden"],
+        directions: Float[Array, "T hidden"],
         states: Float[Array, "batch hidden"],
         previous: Int[Array, "batch"],
         labels: Float[Array, "batch T"],
     ) -> Float[Array, "batch T1"]:
-        """Logits of each next type and, last, of stop. `labels` are the multi-label log-odds."""
+        """Logits of each next type and, last, of stop. `directions` are the types' unit vectors, `labels` the
+        multi-label log-odds."""
         counts, stop_counts, linked = follows(catalog, previous)
         state = unit(states)
         scale, counted = self.scale[...], self.transition_weight[...]
         of_types = (
-            scale * state @ unit(task_types).T
+            scale * state @ directions.T
             + self.label_weight[...] * labels
             + counted * counts
             + self.link_weight[...] * linked

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from orchestai_jax.data import Tokenizer, bucket_length
+from orchestai_jax.data.tokenizer import MAX_CHARACTERS
 from orchestai_jax.planner.compiled import PlanningInputs
 from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets, SegmentArrays, SplitTexts
 
@@ -24,20 +26,26 @@ class InstructionReader:
         """Token ids, cut to what is read."""
         return self._tokenizer.encode_batch(texts, self._max_tokens)
 
+    @functools.cached_property
+    def _nothing(self) -> frozenset[int]:
+        """Ids that stand for no word."""
+        return frozenset(self.tokens([""])[0]) | self._tokenizer.unknown_ids
+
     def offsets(self, text: str) -> Offsets:
         """Where each of the text's tokens stands in it, once cleaned."""
         return self._tokenizer.offsets(text, self._max_tokens)
 
-    def cut_note(self, text: str) -> tuple[str, ...]:
-        """What a plan must say of a text that was not read to its end."""
+    def cut_note(self, text: str, token_ids: Sequence[int]) -> tuple[str, ...]:
+        """What a plan must say of a text that was not read to its end; `token_ids` are what was read of it."""
+        if len(token_ids) < self._max_tokens and len(text) <= MAX_CHARACTERS:
+            return ()
         if not self._tokenizer.truncated(text, self._max_tokens):
             return ()
         return (f"only the first {self._max_tokens} tokens of the instruction were read",)
 
     def unreadable(self, texts: Sequence[str], token_ids: Sequence[Sequence[int]]) -> dict[int, str]:
         """Why a text cannot be planned, by its position."""
-        nothing = set(self.tokens([""])[0]) | self._tokenizer.unknown_ids
-        reasons = {}
+        nothing, reasons = self._nothing, {}
         for i, text in enumerate(texts):
             if not text.strip():
                 reasons[i] = "the instruction is empty"

@@ -65,10 +65,12 @@ class LargeCatalog:
 
 
 def stacked(catalogs: Sequence[CatalogArrays]) -> dict[str, Array]:
-    """The fields of catalogs of one shape with a leading axis; those in SHARED, which are all the same, without."""
+    """The fields of catalogs of one shape with a leading axis; those in SHARED, which are all the same, without. What
+    narrowed catalogs lack is left out."""
     return {
         name: getattr(catalogs[0], name)
         if name in SHARED
         else jnp.asarray(np.stack([np.asarray(getattr(catalog, name)) for catalog in catalogs]))
         for name in CatalogArrays.__dataclass_fields__
+        if getattr(catalogs[0], name) is not None
     }

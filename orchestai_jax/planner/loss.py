@@ -154,7 +154,7 @@ def _decision_losses(model, catalog, encoded: Encoded, states, previous, batch: 
     batch_size, steps = previous.shape
     flat_labels = jnp.repeat(encoded.labels, steps, axis=0)
     logits = model.decomposer.logits(
-        catalog, encoded.task_types, states.reshape(batch_size * steps, -1), previous.reshape(-1), flat_labels
+        catalog, encoded.directions, states.reshape(batch_size * steps, -1), previous.reshape(-1), flat_labels
     ).reshape(batch_size, steps, size + 1)
     targets = jnp.concatenate([batch.chosen, jnp.full((batch_size, 1), size)], axis=1)  # padding is stop
     num_tasks = jnp.sum(batch.chosen < size, axis=1, keepdims=True)

@@ -128,6 +128,11 @@ class Encoded:
     matched: Float[Array, "batch T"] | None = None
     """The part of `labels` that is the description matcher's, where there is one."""
 
+    @property
+    def directions(self) -> Float[Array, "T hidden"]:
+        """The task types' unit vectors."""
+        return unit(self.task_types)
+
 
 class PlannerModel(nnx.Module):
     """Every learned part of the planner; methods are pure given parameters."""
@@ -213,7 +218,9 @@ class PlannerModel(nnx.Module):
         dropped = (
             {"dropout": self.spec.planner.decomposer.free_embedding_dropout, "key": rngs.dropout()} if rngs else {}
         )
-        task_types = self.task_types(catalog.descriptions, catalog.known, **dropped)
+        task_types = catalog.embedded
+        if task_types is None or rngs is not None:
+            task_types = self.task_types(catalog.descriptions, catalog.known, **dropped)
         labels, attended = self.label_head(hidden, mask, task_types)
         if self.matcher is None:
             positions = jnp.arange(mask.shape[1], dtype=hidden.dtype)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Float
 from orchestai_kernels.arrays import Int8Array
 
@@ -21,14 +21,15 @@ from orchestai_jax.planner import compiled
 from orchestai_jax.planner.argument_filler import make_filler
 from orchestai_jax.planner.arguments import FillsArguments
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
+from orchestai_jax.planner.bound_catalog import BoundCatalog, bind
 from orchestai_jax.planner.calibration import Calibration
-from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays, description_texts
+from orchestai_jax.planner.catalog_arrays import PlanStatistics, description_texts
 from orchestai_jax.planner.catalog_view import CatalogView
 from orchestai_jax.planner.compiled import PlanningInputs
 from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans
 from orchestai_jax.planner.description_vectors import catalog_vectors, int8_catalog_vectors
 from orchestai_jax.planner.encoded_vectors import int8_rows, saved_vectors
-from orchestai_jax.planner.evidence_reader import EvidenceReader, Offsets
+from orchestai_jax.planner.evidence_reader import Offsets
 from orchestai_jax.planner.instruction_reader import InstructionReader, repeated
 from orchestai_jax.planner.large_catalog import stacked
 from orchestai_jax.planner.model import (
@@ -39,7 +40,8 @@ from orchestai_jax.planner.model import (
     partition,
 )
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
-from orchestai_jax.planner.retrieval import Retrieval
+from orchestai_jax.planner.planning_programs import PlanningPrograms, parameters_key
+from orchestai_jax.planner.program_cache import ProgramCache
 from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
 from orchestai_jax.workflow import Argument, Catalog, Workflow
@@ -49,17 +51,6 @@ _BATCH_TIMES_TYPES = 2**18
 """Over large catalogs batches shrink, so that rows x task types stays under this and fits into memory."""
 _KEPT_CATALOGS = 8
 """Catalogs whose arrays are kept, the one used longest ago going first."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Bound:
-    """A catalog and what it is planned over by. Keeping the catalog keeps its id from being given to another."""
-
-    catalog: Catalog
-    whole: CatalogView | None
-    """Where it is small enough to be planned over whole."""
-    retrieval: Retrieval | None
-    """Where it is not."""
 
 
 class Planner:
@@ -82,6 +73,7 @@ class Planner:
         calibration: Calibration | None = None,
         vector_block: int | None = None,
         serving: InferenceScalingConfig | None = None,
+        programs: ProgramCache | None = None,
     ):
         self.spec, self.catalog, self.preference = spec, catalog, preference
         self.calibration = calibration or Calibration()
@@ -92,11 +84,11 @@ class Planner:
         """Numbers that share a scale where description vectors are kept in 8 bits a number; None: float32."""
         self.progress: Callable[[int, int], None] | None = None
         """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
-        self._graphdef, _ = build_structure(spec)
         self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
         self._reader = InstructionReader(tokenizer, min(spec.planner.encoder.max_tokens, spec.encoder.max_positions))
         self._own = catalog, vectors
-        self._bound: dict[int, _Bound] = {}
+        self._programs = PlanningPrograms(lambda: self._graphdef, parameters, programs)
+        self._bound: dict[int, BoundCatalog] = {}
 
     @classmethod
     def from_checkpoint(cls, path: str | pathlib.Path, catalog: Catalog | None = None) -> Planner:
@@ -111,7 +103,9 @@ class Planner:
         tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
         params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
-        check_parameters(parameters, build_structure(spec)[1], str(path))
+        programs = ProgramCache(parameters_key(spec, parameters))
+        if not programs.has_any:
+            check_parameters(parameters, build_structure(spec)[1], str(path))
         count = len(description_texts(own_catalog))
         vectors, vector_block = saved_vectors(params["catalog"]["vectors"], count, spec.encoder.hidden_size)
         planner = cls(
@@ -125,6 +119,7 @@ class Planner:
             Calibration.from_metrics(reader.metrics),
             vector_block,
             serving_in_force(reader.data_state),
+            programs,
         )
         if catalog is not None:
             planner.catalog = catalog
@@ -150,11 +145,11 @@ class Planner:
         for i, reason in unreadable.items():
             workflows[i] = empty_workflow(texts[i], reason)
         size = batch_size(len(catalog.task_types))
-        for batch in (order[i : i + size] for i in range(0, len(order), size)):
+        for batch in in_batches(order, size):
             read = [texts[i] for i in batch], [token_ids[i] for i in batch]
             plans = self._decode(bound, *read, preference, 1 if len(batch) == 1 else size)
             for i, plan in zip(batch, plans, strict=True):
-                config, notes = self.spec.planner, self._reader.cut_note(texts[i])
+                config, notes = self.spec.planner, self._reader.cut_note(texts[i], token_ids[i])
                 workflows[i] = to_workflow(
                     texts[i], plan, catalog, config, preference, self.calibration, notes, self._fill
                 )
@@ -162,7 +157,7 @@ class Planner:
 
     def _decode(
         self,
-        bound: _Bound,
+        bound: BoundCatalog,
         texts: Sequence[str],
         token_ids: Sequence[list[int]],
         preference: Preference,
@@ -170,12 +165,13 @@ class Planner:
     ) -> list[DecodedPlans]:
         """The plans of a batch, padded to so many rows, as arrays over the catalog."""
         views, inputs = self._read(bound, texts, token_ids, rows=rows)
-        model, weights = (self._graphdef, self.spec.planner.decoding, self._parameters), self._weights(preference, rows)
+        weights, decoding = self._weights(preference, rows), self.spec.planner.decoding
         if bound.retrieval is not None and rows > 1:  # each over candidates of its own
             catalogs = stacked([view.arrays for view in [*views, *views[-1:] * (rows - len(views))]])
+            model = self._graphdef, decoding, self._parameters
             decoded = jax.device_get(compiled.plan_each(*model, catalogs, inputs, weights))
         else:
-            decoded = jax.device_get(compiled.plan(*model, views[0].arrays, inputs, weights))
+            decoded = jax.device_get(self._programs.plan(decoding, views[0].arrays, inputs, weights))
         return [view.of_catalog(jax.tree.map(lambda x, row=row: x[row], decoded)) for row, view in enumerate(views)]
 
     def candidates(
@@ -312,6 +308,10 @@ class Planner:
         return self._fill(text, task_types, self.graph(text, task_types, catalog), catalog).arguments
 
     @functools.cached_property
+    def _graphdef(self) -> nnx.GraphDef:
+        return build_structure(self.spec)[0]
+
+    @functools.cached_property
     def _fill(self) -> FillsArguments:
         return make_filler(self.spec.planner.arguments, self._parameters, self._tokenizer)
 
@@ -331,28 +331,22 @@ class Planner:
     def _is_large(self, catalog: Catalog) -> bool:
         return len(catalog.task_types) > self.spec.planner.retrieval.above
 
-    def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"] | Int8Array) -> _Bound:
-        matches = self.spec.planner.decomposer.match_descriptions
-        if isinstance(vectors, Int8Array):
-            graphdef, parameters, count = self._graphdef, self._parameters, self.spec.planner.retrieval.candidates
-            retrieval = Retrieval(graphdef, parameters, catalog, vectors, self._statistics, count, matches=matches)
-            return _Bound(catalog, None, retrieval)
-        size = len(catalog.task_types)
-        arrays = build_catalog_arrays(catalog, vectors, self._statistics)
-        reader = EvidenceReader.of(catalog) if matches else None
-        return _Bound(catalog, CatalogView(arrays, reader, np.arange(size), size), None)
+    def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"] | Int8Array) -> BoundCatalog:
+        return bind(self.spec, lambda: self._graphdef, self._parameters, catalog, vectors, self._statistics)
 
-    def _bound_to(self, catalog: Catalog) -> _Bound:
+    def _vectors_of(self, catalog: Catalog) -> Float[np.ndarray, "n hidden"] | Int8Array:
+        own, vectors = self._own
+        if catalog is own:
+            return int8_rows(vectors) if self._is_large(catalog) else vectors
+        made = self._graphdef, self._parameters, self._tokenizer, catalog, self.progress
+        if self._is_large(catalog):
+            return int8_catalog_vectors(*made, self._int8_vector_cache)
+        return catalog_vectors(*made, self.vector_cache)
+
+    def _bound_to(self, catalog: Catalog) -> BoundCatalog:
         bound = self._bound.pop(id(catalog), None)
         if bound is None:
-            made = self._graphdef, self._parameters, self._tokenizer, catalog, self.progress
-            own, vectors = self._own
-            if catalog is own:
-                bound = self._bind(catalog, int8_rows(vectors) if self._is_large(catalog) else vectors)
-            elif self._is_large(catalog):
-                bound = self._bind(catalog, int8_catalog_vectors(*made, self._int8_vector_cache))
-            else:
-                bound = self._bind(catalog, catalog_vectors(*made, self.vector_cache))
+            bound = self._bind(catalog, self._vectors_of(catalog))
         self._bound[id(catalog)] = bound
         if len(self._bound) > _KEPT_CATALOGS:
             del self._bound[next(iter(self._bound))]
@@ -360,7 +354,7 @@ class Planner:
 
     def _read(
         self,
-        bound: _Bound,
+        bound: BoundCatalog,
         texts: Sequence[str],
         token_ids: Sequence[list[int]],
         *,
@@ -393,3 +387,11 @@ class Planner:
 def batch_size(num_task_types: int) -> int:
     """Instructions planned at once over a catalog of that size: a power of two, at most 32."""
     return 1 << min(_BATCH, max(1, _BATCH_TIMES_TYPES // num_task_types)).bit_length() - 1
+
+
+def in_batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Instructions by rising length in batches of one size; the first, of short ones, is the one that is not full: its
+    empty rows cost least."""
+    first = len(order) % size
+    rest = [order[i : i + size] for i in range(first, len(order), size)]
+    return [order[:first], *rest] if first else rest

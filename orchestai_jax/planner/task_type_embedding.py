@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 
@@ -35,6 +38,17 @@ class DescribedEmbedding(nnx.Module):
             keep = jax.random.bernoulli(key, 1 - dropout, (free.shape[0], 1))
             free = jnp.where(keep, free, 0.0)
         return self.project(descriptions) + free
+
+
+def embedded_rows(
+    parameters: Mapping[str, ArrayLike], name: str, descriptions: Float[np.ndarray, "n in"], known: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n out"]:
+    """What the DescribedEmbedding whose parameters' names begin with `name` makes of n things, on the host."""
+    free = np.asarray(parameters[f"{name}.free_embedding"])
+    rows = np.asarray(descriptions) @ np.asarray(parameters[f"{name}.project.kernel"])
+    seen = np.asarray(known) < len(free)
+    rows[seen] += free[np.asarray(known)[seen]]
+    return rows
 
 
 def identity_init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:

@@ -48,7 +48,7 @@ _FIELDS = dataclasses.fields(Usage)
 class Prices(BaseModel):
     """A row of a price table, in US dollars. What is not given costs nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     input_per_million: float = _PRICE
     """For a million tokens of prompts."""

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from orchestai_jax.checkpoint import CheckpointError, CheckpointStore, manifest, open_checkpoint
+from orchestai_jax.checkpoint import CheckpointError, CheckpointStore, open_checkpoint, sealed_path
 from orchestai_jax.checkpoint import store as store_file
 
 
@@ -284,7 +284,7 @@ def test_a_failed_save_is_raised_and_leaves_nothing(tmp_path, monkeypatch, async
     store = CheckpointStore(tmp_path / "c", best_metric="score", asynchronous=asynchronous)
     save(store, 1, small, 0.5)
     store.wait()
-    monkeypatch.setattr(manifest, "seal", full)
+    monkeypatch.setattr(sealed_path, "seal", full)
 
     def save_twice():  # an asynchronous save fails at the next one, a synchronous one at once
         save(store, 2, small, 0.6)
@@ -301,7 +301,7 @@ def test_a_failed_save_is_raised_and_leaves_nothing(tmp_path, monkeypatch, async
 
 
 def test_a_failed_save_is_raised_by_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "seal", lambda folder, step: 1 / 0)
+    monkeypatch.setattr(sealed_path, "seal", lambda folder, step: 1 / 0)
     store = CheckpointStore(tmp_path / "c")
     save(store, 1, {"params": {"x": jnp.zeros(2)}})
     with pytest.raises(CheckpointError, match="division by zero"):

@@ -60,7 +60,7 @@ def _all_logits(graphdef, parameters, arrays, ids, mask, padded):
     states = model.decomposer.states(encoded.task_types, padded, *many)
     labels = jnp.repeat(encoded.labels, plans * steps, 0)
     flat = states.reshape(plans * steps, -1), padded.reshape(-1), labels
-    return model.decomposer.logits(arrays, encoded.task_types, *flat).reshape(plans, steps, -1)
+    return model.decomposer.logits(arrays, encoded.directions, *flat).reshape(plans, steps, -1)
 
 
 def _exhaustive(graphdef, parameters, arrays, ids, mask, size, max_tasks):

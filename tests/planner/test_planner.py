@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestai_jax.config import Preference
-from orchestai_jax.planner import compiled
 from orchestai_jax.planner import planner as planner_module
 from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays
 from orchestai_jax.workflow import Catalog, Link, Port, TaskType, WorkerSpec, topological_order, validate_workflow
@@ -67,10 +66,11 @@ def test_many_plans_equal_plans_one_by_one(planner):
 
 def test_plans_of_one_bucket_compile_once(planner):
     planner.plan("translate the text")
-    before = compiled.plan._cache_size()
+    before = len(planner._programs)
+    assert before
     for text in ("blur the image", "crop an image then caption it", "translate"):
         planner.plan(text)
-    assert compiled.plan._cache_size() == before
+    assert len(planner._programs) == before
 
 
 def _numbered_catalog(size, **more):
@@ -115,6 +115,14 @@ def test_no_task_types_at_all(planner):
 @pytest.mark.parametrize(("types", "rows"), [(1, 32), (260, 32), (8192, 32), (10_000, 16), (100_000, 2), (10**7, 1)])
 def test_batches_shrink_over_large_catalogs(types, rows):
     assert planner_module.batch_size(types) == rows
+
+
+@given(count=st.integers(0, 70), size=st.sampled_from([1, 2, 32]))
+def test_batches_hold_everything_once_and_only_the_first_is_not_full(count, size):
+    batches = planner_module.in_batches(range(count), size)
+    assert [i for batch in batches for i in batch] == list(range(count))
+    assert all(len(batch) == size for batch in batches[1:])
+    assert all(0 < len(batch) <= size for batch in batches)
 
 
 def test_few_catalogs_are_kept(planner):

@@ -26,7 +26,14 @@ LIBRARY = pathlib.Path(__file__).parent / "liborchestai_kernels.so"
 
 # Without fused multiplication and addition: x · s is rounded before it is rounded to an integer, as in the definition.
 _FLAGS = ("-O3", "-std=c++17", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-DNDEBUG", "-w")
-_X86_FLAGS = {"avx2": ("-mavx2",), "avx512_vnni": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni")}
+_FUSED = ("-ffp-contract=fast",)
+"""Float32 products are fused with their additions."""
+_X86_FLAGS = {
+    "avx2": ("-mavx2",),
+    "avx512_vnni": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni"),
+    "encoder_avx2": ("-mavx2", "-mfma", *_FUSED),
+    "encoder_avx512": ("-mavx512f", "-mavx512vl", "-mfma", *_FUSED),
+}
 _ARM_FLAGS = {"neon_dotprod": ("-march=armv8.2-a+dotprod",)}
 
 
@@ -36,7 +43,7 @@ class BuildError(RuntimeError):
 
 def source_hash() -> str:
     """SHA-256 over the C++ sources and how they are compiled, by which a library is known to be theirs."""
-    digest = hashlib.sha256(repr((_FLAGS, _X86_FLAGS, _ARM_FLAGS)).encode())
+    digest = hashlib.sha256(repr((_FLAGS, _FUSED, _X86_FLAGS, _ARM_FLAGS)).encode())
     for path in sorted(SOURCES.iterdir()):
         if path.suffix in (".cc", ".h"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -48,8 +55,9 @@ def build(library: pathlib.Path = LIBRARY) -> pathlib.Path:
     headers = ffi_headers()
     compiler = _compiler()
     extra = {"x86_64": _X86_FLAGS, "amd64": _X86_FLAGS, "aarch64": _ARM_FLAGS, "arm64": _ARM_FLAGS}
-    targets = dict.fromkeys(("matmul", "cached_attention"), (f"-I{headers}",))
-    units = {"portable": (), "library": (), **targets, **extra.get(platform.machine().lower(), {})}
+    targets = dict.fromkeys(("matmul", "cached_attention", "encoder_block"), (f"-I{headers}",))
+    plain = {"portable": (), "encoder_portable": _FUSED, "library": ()}
+    units = {**plain, **targets, **extra.get(platform.machine().lower(), {})}
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for name, flags in units.items():

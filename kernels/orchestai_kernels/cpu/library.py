@@ -15,6 +15,7 @@ TARGETS = {
     "orchestai_int8_matmul": "OrchestaiInt8Matmul",
     "orchestai_cached_attention": "OrchestaiCachedAttention",
     "orchestai_cached_attention_int8": "OrchestaiCachedAttentionInt8",
+    "orchestai_encoder_block": "OrchestaiEncoderBlock",
 }
 """Names of the FFI targets, with the symbols behind them."""
 

@@ -11,7 +11,15 @@ from orchestai_kernels import records
 from orchestai_kernels.dispatch import OPS, Op, current_settings
 from orchestai_kernels.shapes import NamedShape, TransformerSize
 
-OP_NAMES = ("attention", "cached_attention", "feed_forward", "graph_attention", "ternary_matmul", "int8_matmul")
+OP_NAMES = (
+    "attention",
+    "cached_attention",
+    "encoder_block",
+    "feed_forward",
+    "graph_attention",
+    "ternary_matmul",
+    "int8_matmul",
+)
 """The packages that hold an op each, of the same name."""
 
 

@@ -28,7 +28,7 @@ _PORT_TYPES: dict[ParameterType, str] = {
 class Foreign(BaseModel):
     """A part of somebody else's file: keys that are not ours to know are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True, populate_by_name=True)
 
 
 def parameter_type(name: Any) -> ParameterType:

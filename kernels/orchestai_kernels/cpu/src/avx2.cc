@@ -255,7 +255,7 @@ uint64_t read_streams(const uint8_t* bytes, int64_t count) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-  static const Kernels kernels = {"avx2", quantize_tokens, ternary, int8, attend};
+  static const Kernels kernels = {"avx2", quantize_tokens, ternary, int8, attend, encoder_avx2()};
   return &kernels;
 }
 

@@ -217,7 +217,7 @@ void int8(const Tokens& tokens, const Int8& weight, int64_t begin, int64_t end) 
 }  // namespace
 
 const Kernels* avx512_vnni_kernels() {
-  static const Kernels kernels = {"avx512_vnni", quantize_tokens, ternary, int8, attend};
+  static const Kernels kernels = {"avx512_vnni", quantize_tokens, ternary, int8, attend, encoder_avx512()};
   return &kernels;
 }
 

@@ -62,6 +62,55 @@ struct CachedHead {
   float* out;      // [group, head_dim]
 };
 
+// Columns of weights that are handed out together, and the multiple that an encoder's widths must be of.
+constexpr int64_t kPanel = 32;
+
+// y = x weight + bias, then GELU where wanted. All row-major.
+struct Dense {
+  const float* x;  // [rows, depth]
+  int64_t rows;
+  int64_t depth;
+  const float* weight;  // [depth, columns]
+  const float* bias;    // [columns]
+  int64_t columns;      // a multiple of kPanel
+  float* y;             // [rows, columns]
+  bool gelu;
+};
+
+// One head of one sequence; its rows lie `stride` floats apart.
+struct AttendedHead {
+  int64_t count;     // tokens
+  int64_t head_dim;  // a multiple of kPanel
+  int64_t stride;
+  float scale;
+  const float* queries;
+  const float* keys;
+  const float* values;
+  const uint8_t* seen;  // [count]: keys that may be attended to
+  float* out;
+  float* scratch;  // room for attend_scratch(count, head_dim)
+};
+
+constexpr int64_t attend_scratch(int64_t count, int64_t head_dim) {
+  return (count + 1) * ((count + kPanel - 1) / kPanel * kPanel) + kPanel * head_dim;
+}
+
+// An encoder's block, in float32.
+struct EncoderKernels {
+  // The panels from `begin` up to `end`; `packed` has room for [depth, kPanel].
+  void (*dense)(const Dense& of, int64_t begin, int64_t end, float* packed);
+  void (*attend)(const AttendedHead& head);
+  // x = layer norm of x + added, both [rows, columns].
+  void (*add_norm)(float* x, const float* added, int64_t rows, int64_t columns, const float* scale, const float* bias,
+                   float epsilon);
+};
+
+const EncoderKernels* encoder_portable();
+#if defined(__x86_64__)
+const EncoderKernels* encoder_avx2();
+const EncoderKernels* encoder_avx512();
+#endif
+
 struct Kernels {
   const char* name;
   // x [count, columns] to tokens.
@@ -72,6 +121,7 @@ struct Kernels {
   void (*int8)(const Tokens& tokens, const Int8& weight, int64_t begin, int64_t end);
   // softmax(scale · queries · keys) values, and the newest token stored.
   void (*attend)(const CachedHead& head);
+  const EncoderKernels* encoder;
 };
 
 const Kernels* portable_kernels();

@@ -108,7 +108,7 @@ bool has_dotprod() {
 }  // namespace
 
 const Kernels* neon_dotprod_kernels() {
-  static const Kernels kernels = {"neon_dotprod", quantize_tokens, ternary, int8, attend};
+  static const Kernels kernels = {"neon_dotprod", quantize_tokens, ternary, int8, attend, encoder_portable()};
   return has_dotprod() ? &kernels : nullptr;
 }
 

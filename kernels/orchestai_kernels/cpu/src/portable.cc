@@ -60,7 +60,7 @@ void quantize(const float* x, int64_t columns, const Tokens& tokens) {
 }  // namespace
 
 const Kernels* portable_kernels() {
-  static const Kernels kernels = {"portable", quantize, ternary, int8, attend};
+  static const Kernels kernels = {"portable", quantize, ternary, int8, attend, encoder_portable()};
   return &kernels;
 }
 

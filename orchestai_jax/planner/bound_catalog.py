@@ -1,0 +1,53 @@
+"""A catalog, and what instructions are planned over it by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+from orchestai_kernels.arrays import Int8Array
+
+from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.catalog_view import CatalogView
+from orchestai_jax.planner.evidence_reader import EvidenceReader
+from orchestai_jax.planner.model import ModelSpec, Parameters
+from orchestai_jax.planner.retrieval import Retrieval
+from orchestai_jax.planner.task_type_embedding import embedded_rows
+from orchestai_jax.workflow import Catalog
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundCatalog:
+    """A catalog as a planner takes it. Keeping the catalog keeps its id from being given to another."""
+
+    catalog: Catalog
+    whole: CatalogView | None
+    """Where it is small enough to be planned over whole."""
+    retrieval: Retrieval | None
+    """Where it is not."""
+
+
+def bind(
+    spec: ModelSpec,
+    graphdef: Callable[[], nnx.GraphDef],
+    parameters: Parameters,
+    catalog: Catalog,
+    vectors: Float[np.ndarray, "n hidden"] | Int8Array,
+    statistics: PlanStatistics,
+) -> BoundCatalog:
+    """A catalog with the vectors of its descriptions: in 8 bits a number for a large one, which is looked up."""
+    matches = spec.planner.decomposer.match_descriptions
+    if isinstance(vectors, Int8Array):
+        count = spec.planner.retrieval.candidates
+        retrieval = Retrieval(graphdef(), parameters, catalog, vectors, statistics, count, matches=matches)
+        return BoundCatalog(catalog, None, retrieval)
+    size = len(catalog.task_types)
+    arrays = build_catalog_arrays(catalog, vectors, statistics)
+    embedded = embedded_rows(parameters, "task_types", np.asarray(arrays.descriptions), np.asarray(arrays.known))
+    arrays = dataclasses.replace(arrays, embedded=jax.device_put(embedded))
+    reader = EvidenceReader.of(catalog) if matches else None
+    return BoundCatalog(catalog, CatalogView(arrays, reader, np.arange(size), size), None)
