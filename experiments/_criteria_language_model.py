@@ -55,7 +55,7 @@ def measure_overhead(rounds: int, steps: int) -> dict[str, Any]:
     batch = np.asarray(tokens, np.int32).reshape(training.batch_size, -1)
     optimizer = pretraining_optimizer(training)
     gates = gates_of(GATES)
-    observe = layer_statistics(parameters, config.monitoring).measure
+    observe = layer_statistics(parameters, config.monitoring)
     variants = {
         "without": make_train_step(model, training, optimizer),
         "with": make_train_step(model, training, optimizer, accept=functools.partial(all_kept, gates), observe=observe),

@@ -105,7 +105,7 @@ class Steps:
         self.layers = layer_statistics(self.parameters, loaded.monitoring)
         make = functools.partial(make_train_step, self.model, loaded.training, self.optimizer)
         accept = functools.partial(all_kept, gates_of(GATES))
-        self.plain, self.monitored = make(), make(accept=accept, observe=self.layers.measure)
+        self.plain, self.monitored = make(), make(accept=accept, observe=self.layers)
 
     def measure(self, turns: int) -> dict[str, Any]:
         """Milliseconds a step of both sides, turn by turn, and what they differ by."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orchestai_jax.checkpoint.errors import CheckpointError
+from orchestai_jax.checkpoint.host_copies import HostCopies
 
 Key = tuple[str, str | int]
 """One step of a path: ("key" | "index" | "attribute", its name)."""
@@ -99,26 +100,27 @@ def described_leaves(tree: Any) -> list[tuple[Leaf, Any]]:
     return described
 
 
-def storable(tree: Any, *, copied: bool = False) -> tuple[list[Leaf], dict[str, Any]]:
+def storable(tree: Any, copies: HostCopies | None = None) -> tuple[list[Leaf], dict[str, Any]]:
     """The descriptions, and the arrays as nested dicts of text keys, that training may go on without changing.
 
     Random keys become their words, and empty arrays are left out (orbax takes none; their shape says all). Arrays that
-    this process holds whole are handed over as NumPy arrays, `copied` where they are written after this returns: JAX
+    this process holds whole are handed over as NumPy arrays, in `copies` where they are written after this returns: JAX
     arrays on a CPU share their buffers. Those of several processes are copied too; each process writes its parts.
     """
-    leaves: list[Leaf] = []
+    described = described_leaves(tree)
+    arrays: list[tuple[Leaf, Any]] = []
+    for leaf, array in described:
+        if 0 not in leaf.shape:
+            words = jax.random.key_data(array) if is_random_key(array) else array
+            is_whole = not isinstance(words, jax.Array) or words.is_fully_addressable
+            arrays.append((leaf, np.asarray(words) if is_whole else jnp.copy(words)))
+    if copies is not None:
+        copied = iter(copies.of([array for _, array in arrays if isinstance(array, np.ndarray)]))
+        arrays = [(leaf, next(copied) if isinstance(array, np.ndarray) else array) for leaf, array in arrays]
     nested: dict[str, Any] = {}
-    for leaf, array in described_leaves(tree):
-        leaves.append(leaf)
-        if 0 in leaf.shape:
-            continue
-        words = jax.random.key_data(array) if is_random_key(array) else array
-        if isinstance(words, jax.Array) and not words.is_fully_addressable:
-            words = jnp.copy(words)
-        else:
-            words = np.array(words) if copied else np.asarray(words)
-        put(nested, leaf, words)
-    return leaves, nested
+    for leaf, array in arrays:
+        put(nested, leaf, array)
+    return [leaf for leaf, _ in described], nested
 
 
 def put(nested: dict[str, Any], leaf: Leaf, value: Any) -> None:

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from orchestai_jax.checkpoint.errors import CheckpointDamagedError, CheckpointError
+from orchestai_jax.checkpoint.host_copies import HostCopies
 from orchestai_jax.checkpoint.leaves import storable
 from orchestai_jax.checkpoint.reader import (
     CheckpointReader,
@@ -72,6 +73,7 @@ class CheckpointStore:
         self._keep, self._asynchronous = NewestAndBest(keep_last, keep_best, keep_every), asynchronous
         self._in_thread = asynchronous and jax.process_count() == 1
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._copies = HostCopies() if self._in_thread else None
         self._pending: concurrent.futures.Future[None] | None = None
         self._opened: ocp.CheckpointManager | None = None
 
@@ -135,7 +137,7 @@ class CheckpointStore:
         self.wait()
         if step in self.steps():
             raise CheckpointError(f"{self.folder / str(step)}: step {step} is saved already")
-        leaves, nested = storable(state, copied=self._in_thread)
+        leaves, nested = storable(state, self._copies)
         if not nested:  # orbax would wait for ever
             raise CheckpointError("the state holds no arrays; there is nothing to save")
         check_names(assets)
@@ -255,6 +257,8 @@ class CheckpointStore:
             self.wait()
         finally:
             self._thread.shutdown()
+            if self._copies is not None:
+                self._copies.close()
             if self._opened is not None:
                 self._opened.close()
 

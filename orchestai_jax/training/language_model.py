@@ -35,7 +35,7 @@ from orchestai_jax.training.processes import is_lead
 from orchestai_jax.training.text_data import CropBatches, choose_tokenizer, load_text, validation_batches
 from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
-from orchestai_jax.training.update import Accept, Observe, apply_gradients
+from orchestai_jax.training.update import Accept, apply_gradients
 from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
 
 Metrics = tuple[Perplexity, TopK, TopK]
@@ -88,7 +88,7 @@ def train_language_model(
     )
     optimizer = pretraining_optimizer(training)
     statistics = layer_statistics(parameters, config.monitoring)
-    make_step = functools.partial(make_train_step, model, training, observe=statistics.measure)
+    make_step = functools.partial(make_train_step, model, training, observe=statistics)
     hook = None
     if config.optimization is not None and config.optimization.enabled:
         hook = OptimizationHook(OptimizationOrchestrator(config.optimization), optimizer, make_step, workdir, placement)
@@ -140,7 +140,7 @@ def make_train_step(
     config: PretrainingConfig,
     optimizer: optax.GradientTransformation,
     accept: Accept | None = None,
-    observe: Observe | None = None,
+    observe: LayerStatistics | None = None,
     keep: Keep | None = None,
 ) -> Callable[[TrainState, np.ndarray], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, tokens int32 [batch, length + 1]) → (state, measurements), the state donated.

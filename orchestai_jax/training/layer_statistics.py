@@ -14,7 +14,7 @@ NORMS = "layer_norms"
 HISTOGRAMS = "layer_histograms"
 """Measurement: int32 [2, groups, bins], magnitudes of gradients and parameters."""
 LOWEST_EXPONENT, BINS = -32, 48
-"""Bin i counts magnitudes in [2^(i − 32), 2^(i − 31)); the first takes everything smaller too, the last larger."""
+"""Bin i counts magnitudes in [2^(i − 32), 2^(i − 31)); the first takes everything smaller too, the last larger, NaN and infinity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,15 @@ class LayerStatistics:
         for name, leaf in _named(parameters):
             names.update(dict.fromkeys(_groups(name, leaf.shape, is_stacked(name))))
         return cls(tuple(names), norms_every, histograms_every, is_stacked)
+
+    @property
+    def intervals(self) -> list[int]:
+        """Those that are not None: empty where nothing is ever measured."""
+        return [every for every in (self.norms_every, self.histograms_every) if every is not None]
+
+    def is_due(self, step: jax.Array) -> jax.Array:
+        """bool[]: whether anything is measured at this step (from 1)."""
+        return jnp.any(step % jnp.asarray(self.intervals, jnp.int32) == 0)
 
     def measure(self, step: jax.Array, gradients: Any, parameters: Any, updates: Any) -> dict[str, jax.Array]:
         """The measurements of a step (from 1); zeros between the intervals, which cost nothing.
@@ -83,7 +92,8 @@ class LayerStatistics:
         def counts(leaf: jax.Array, stacked: bool) -> jax.Array:
             rows = leaf.astype(jnp.float32).reshape((leaf.shape[0], -1) if stacked else (1, -1))
             _, exponents = jnp.frexp(rows)  # |x| = m · 2^e, m in [1/2, 1)
-            bins = jnp.where(rows == 0, 0, jnp.clip(exponents - 1 - LOWEST_EXPONENT, 0, BINS - 1))
+            bins = jnp.clip(exponents - 1 - LOWEST_EXPONENT, 0, BINS - 1)
+            bins = jnp.where(jnp.isfinite(rows), jnp.where(rows == 0, 0, bins), BINS - 1)
             return jax.vmap(lambda row: jnp.bincount(row, length=BINS))(bins).astype(jnp.int32)
 
         return self._summed(tree, counts, jnp.zeros((len(self.names), BINS), jnp.int32))

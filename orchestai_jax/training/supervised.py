@@ -53,7 +53,7 @@ from orchestai_jax.training.starting_planner import StartingPlanner
 from orchestai_jax.training.trackers import open_trackers
 from orchestai_jax.training.train_state import TrainState
 from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
-from orchestai_jax.training.update import Accept, Observe, apply_gradients
+from orchestai_jax.training.update import Accept, apply_gradients
 from orchestai_jax.training.workdir import locked_workdir, open_store, prepare_workdir
 from orchestai_jax.workflow import Catalog
 
@@ -220,7 +220,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     config: Phase1Config,
     accept: Accept | None = None,
-    observe: Observe | None = None,
+    observe: LayerStatistics | None = None,
     keep: Keep | None = None,
 ) -> Callable[[TrainState, PlanningBatch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, batch) → (state, measurements), the state donated; compiled once a bucket.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,13 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from orchestai_jax.training.layer_statistics import LayerStatistics
 from orchestai_jax.training.train_state import TrainState
 
 Accept = Callable[[Mapping[str, jax.Array]], jax.Array]
 """A step's measurements (traced scalars) to bool[]: whether its update is applied. Runs inside jit."""
-
-Observe = Callable[[jax.Array, Any, Any, Any], dict[str, jax.Array]]
-"""(step from 1, gradients, parameters, updates) to more measurements, as LayerStatistics.measure. Runs inside jit."""
 
 SKIPPED = "skipped_updates"
 """The measurement that counts refused updates since the run began; there where updates can be refused."""
@@ -30,7 +29,7 @@ def apply_gradients(
     key: jax.Array,
     ema_decay: float | None = None,
     accept: Accept | None = None,
-    observe: Observe | None = None,
+    observe: LayerStatistics | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The next state, and the measurements with `gradient_norm` (global, before clipping) among them, and
     `compression_error` where moments are kept encoded.
@@ -52,28 +51,45 @@ def apply_gradients(
     trainable = state.params["trainable"]
     measured = {**measurements, "gradient_norm": optax.tree.norm(gradients)}
 
-    def updated() -> tuple[Any, _Kept]:
+    def updated(*, seen: bool) -> tuple[dict[str, jax.Array], _Kept]:
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
         stepped, ema = optax.apply_updates(trainable, updates), state.ema
         if ema is not None:
             if ema_decay is None:
                 raise ValueError("ema_decay is None, but the state keeps an average; give its decay")
             ema = average(ema, stepped, opt_state, ema_decay, state.step)
-        return updates if observe is not None else None, (stepped, opt_state, ema)
+        return observed(updates) if seen else unobserved(), (stepped, opt_state, ema)
 
+    def observed(updates: Any) -> dict[str, jax.Array]:
+        return observe.measure(state.step + 1, gradients, trainable, updates) if observe is not None else {}
+
+    def unobserved() -> dict[str, jax.Array]:
+        shapes = jax.eval_shape(observed, trainable)
+        return {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+
+    def refused() -> tuple[dict[str, jax.Array], _Kept]:
+        return observed(jax.tree.map(jnp.zeros_like, trainable)), kept
+
+    observe = observe if observe is not None and observe.intervals else None
     kept: _Kept = (trainable, state.opt_state, state.ema)
     allowed: jax.Array | None = None
-    if accept is not None and _is_conditional(state):
-        allowed = accept(measured)
-        updates, (stepped, opt_state, ema) = _unless_refused(allowed, updated, kept)
+    if _is_conditional(state) and (accept is not None or observe is not None):
+        allowed = accept(measured) if accept is not None else None
+        branches = [*([refused] if accept is not None else []), functools.partial(updated, seen=False)]
+        taken = jnp.int32(1) if allowed is None else allowed.astype(jnp.int32)
+        if observe is not None:
+            branches.append(functools.partial(updated, seen=True))
+            taken = taken * (1 + observe.is_due(state.step + 1))
+        more, (stepped, opt_state, ema) = jax.lax.switch(taken - (accept is None), branches)
     else:
-        updates, (stepped, opt_state, ema) = updated()
+        more, (stepped, opt_state, ema) = updated(seen=True)
         error = optax.tree.get(opt_state, "compression_error")  # None without encoded moments
         if error is not None:
             measured["compression_error"] = error
         if accept is not None:
             allowed = accept(measured)
             stepped, opt_state, ema = _where(allowed, (stepped, opt_state, ema), kept)
+    measured |= more
     applied = optax.tree.get(opt_state, "last_finite")  # None without apply_if_finite
     if applied is not None and state.ema is not None:
         ema = _where(applied, ema, state.ema)
@@ -83,8 +99,6 @@ def apply_gradients(
     if applied is not None:
         skipped = skipped + jnp.where(applied, 0, 1).astype(jnp.int32)
         measured[SKIPPED] = skipped
-    if observe is not None:
-        measured |= observe(state.step + 1, gradients, trainable, updates)
     params = {**state.params, "trainable": stepped}
     return TrainState(state.step + 1, params, opt_state, key, skipped, ema), measured
 
@@ -94,17 +108,11 @@ _Kept = tuple[Any, Any, Any]
 
 
 def _is_conditional(state: TrainState) -> bool:
-    """Whether a refused update is best not computed at all. On a CPU a select over the whole state costs a pass over
-    it (4 to 7 % of a small model's step), a conditional nothing; on a GPU a conditional makes the host wait. The error
-    of encoded moments is known only when the update is made."""
+    """Whether the program is best to branch at the update, into one that is refused (and not computed), one, and one
+    that is measured too. On a CPU a select over the whole state costs a pass over it (4 to 7 % of a small model's step),
+    and so does an update that is kept apart for being measured (4 %), a branch nothing; on a GPU it makes the host
+    wait. The error of encoded moments is known only when the update is made."""
     return jax.default_backend() == "cpu" and optax.tree.get(state.opt_state, "compression_error") is None
-
-
-def _unless_refused(allowed: jax.Array, updated: Callable[[], tuple[Any, _Kept]], kept: _Kept) -> tuple[Any, _Kept]:
-    shapes = jax.eval_shape(updated)[0]
-    return jax.lax.cond(
-        allowed, updated, lambda: (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes), kept)
-    )
 
 
 def _where(condition: jax.Array, new: Any, old: Any) -> Any:

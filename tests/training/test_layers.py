@@ -68,6 +68,12 @@ def test_they_are_numpys():
     assert LayerStatistics.of(parameters, None, None).measure(jnp.int32(1), gradients, parameters, updates) == {}
 
 
+def test_what_is_not_finite_counts_as_large():
+    tree = {"a": jnp.asarray([np.nan, np.inf, -np.inf, 1.0, 0.0, 1e-40])}
+    (counts,) = LayerStatistics.of(tree, None, 1).histograms(tree)
+    assert counts[-1] == 3 and counts[0] == 2 and counts.sum() == 6
+
+
 class Holds:
     """A tracker that keeps what it is given."""
 
@@ -93,7 +99,7 @@ def monitored(tmp_path, **changes):
     trainable = make_state(build_optimizer(phase, 8)).params["trainable"]
     statistics = LayerStatistics.of(trainable, config.layer_norms_every_steps, config.histograms_every_steps)
     tracker = Holds()
-    options = {"config": phase, "observe": statistics.measure, "tracker": tracker}
+    options = {"config": phase, "observe": statistics, "tracker": tracker}
     run(tmp_path, hooks=[LayerMonitor(statistics, config)], **options)
     return tracker, read_metrics(tmp_path / "metrics.jsonl")
 
