@@ -14,7 +14,8 @@ NORMS = "layer_norms"
 HISTOGRAMS = "layer_histograms"
 """Measurement: int32 [2, groups, bins], magnitudes of gradients and parameters."""
 LOWEST_EXPONENT, BINS = -32, 48
-"""Bin i counts magnitudes in [2^(i − 32), 2^(i − 31)); the first takes everything smaller too, the last larger, NaN and infinity."""
+"""Bin i counts magnitudes in [2^(i − 32), 2^(i − 31)); the first takes everything smaller too, the last everything
+larger, infinity and NaN."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,10 +108,10 @@ _Kept = tuple[Any, Any, Any]
 
 
 def _is_conditional(state: TrainState) -> bool:
-    """Whether the program is best to branch at the update, into one that is refused (and not computed), one, and one
-    that is measured too. On a CPU a select over the whole state costs a pass over it (4 to 7 % of a small model's step),
-    and so does an update that is kept apart for being measured (4 %), a branch nothing; on a GPU it makes the host
-    wait. The error of encoded moments is known only when the update is made."""
+    """Whether the program is best to branch at the update: refused (and not computed), made, or made and measured. On a
+    CPU a select over the whole state costs a pass over it (4 to 7 % of a small model's step), and so does an update
+    that is kept apart to be measured (4 %); a branch costs nothing. On a GPU a branch makes the host wait. The error of
+    encoded moments is known only when the update is made."""
     return jax.default_backend() == "cpu" and optax.tree.get(state.opt_state, "compression_error") is None
 
 

@@ -37,7 +37,9 @@ def test_memory_is_used_again_for_the_same_shapes_alone(copies):
     first, second = (np.full(LARGE, value, np.float32) for value in (1, 2))
     (one,) = copies.of([first])
     (two,) = copies.of([second])
-    assert two is one and two[0, 0] == two[-1, -1] == 2
+    assert two is one
+    assert two[0, 0] == two[-1, -1] == 2
     (other,) = copies.of([second.astype(np.int32)])
-    assert other.dtype == np.int32 and not np.shares_memory(other, one)
+    assert other.dtype == np.int32
+    assert not np.shares_memory(other, one)
     np.testing.assert_array_equal(one, second)  # who still holds it keeps it

@@ -71,7 +71,7 @@ def test_they_are_numpys():
 def test_what_is_not_finite_counts_as_large():
     tree = {"a": jnp.asarray([np.nan, np.inf, -np.inf, 1.0, 0.0, 1e-40])}
     (counts,) = LayerStatistics.of(tree, None, 1).histograms(tree)
-    assert counts[-1] == 3 and counts[0] == 2 and counts.sum() == 6
+    assert (counts[-1], counts[0], counts.sum()) == (3, 2, 6)
 
 
 class Holds:
