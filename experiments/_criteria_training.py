@@ -34,7 +34,8 @@ class _CapturedError(Exception):
 
 
 def measure(factors: tuple[str, ...], seed: int, updates: int, samples: int, validation: int) -> dict[str, Any]:
-    """Train `updates` steps on the first `samples`; samples/s without the steps that compile, validation, bytes."""
+    """Train `updates` steps on the first `samples`; samples/s without the steps that compile, validation, bytes of
+    moments. With no updates: the step's peak bytes instead, at the longest batch of an epoch."""
     overrides = [f"seed={seed}", "system.progress=none"]
     overrides += [] if "optimization" in factors else ["optimization.enabled=false"]
     config = load_config(ROOT / "configs" / "planner_ultratool_optimized.yaml", overrides)
@@ -56,7 +57,7 @@ def measure(factors: tuple[str, ...], seed: int, updates: int, samples: int, val
         return vectors
 
     def run(**given: Any) -> Any:
-        captured.update(_train(given, updates))
+        captured.update(_train(given, updates) if updates else _peak(given))
         raise _CapturedError
 
     original_samples, original_data = supervised.load_training_samples, supervised.PlanningData
@@ -80,7 +81,7 @@ def _undonated(jit: Any, function: Any = None, **options: Any) -> Any:
 def _train(given: dict[str, Any], updates: int) -> dict[str, Any]:
     state, step, batches = given["state"], given["train_step"], given["batches"]
     hook = step.__self__ if isinstance(getattr(step, "__self__", None), OptimizationHook) else None
-    rows, seen, seconds, errors, alarms, batch = given["config"].batch_size, set(), [], [], 0, None
+    rows, seen, seconds, errors, alarms = given["config"].batch_size, set(), [], [], 0
     first_call = 0.0
     for number in range(1, updates + 1):
         batch = next(batches)
@@ -102,17 +103,11 @@ def _train(given: dict[str, Any], updates: int) -> dict[str, Any]:
         raise ValueError(f"{updates} updates are too few: each compiled a program anew")
     validation = given["evaluate"](state)
     taken, plain = moment_bytes(state.opt_state)
-    jitted = hook._step if hook is not None else step
-    memory = jitted.func.lower(state, batch, **jitted.keywords).compile().memory_analysis()
     found = {
         "samples_per_s": rows / statistics.mean(seconds),
         "step_s": seconds,
         "validation_loss": validation["loss"],
         "node_f1": validation["node_f1"],
-        "step_bytes": memory.temp_size_in_bytes
-        + memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
         "moment_bytes": taken,
         "float_moment_bytes": plain,
         "gate_violations": alarms,
@@ -123,6 +118,21 @@ def _train(given: dict[str, Any], updates: int) -> dict[str, Any]:
         found["kernel_search_s"] = _search_seconds(report)
         found |= _operations(state)
     return found
+
+
+def _peak(given: dict[str, Any]) -> dict[str, Any]:
+    """Bytes that a step holds at once: temporaries, arguments, and outputs that take no argument's place."""
+    state, step, batches = given["state"], given["train_step"], given["batches"]
+    hook = step.__self__ if isinstance(getattr(step, "__self__", None), OptimizationHook) else None
+    if hook is not None:
+        state, measured = step(state, next(batches))  # takes the optimizations up
+        jax.block_until_ready(measured)
+    jitted = hook._step if hook is not None else step
+    longest = max((next(batches) for _ in range(batches.steps_per_epoch)), key=lambda batch: batch.mask.shape[1])
+    memory = jitted.func.lower(state, longest, **jitted.keywords).compile().memory_analysis()
+    total = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+    total += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return {"step_bytes": total, "padded_tokens": int(longest.mask.shape[1])}
 
 
 def _search_seconds(report: pathlib.Path) -> float:

@@ -158,7 +158,7 @@ def _train(
     def make_step(
         optimizer: optax.GradientTransformation, accept: Accept | None = None, *, keep: Keep | None = None
     ) -> TrainStep:
-        return make_train_step(graphdef, occurring, optimizer, phase, accept, layers.measure, keep)
+        return make_train_step(graphdef, occurring, optimizer, phase, accept, layers, keep)
 
     hook = None
     if orchestrator is not None:

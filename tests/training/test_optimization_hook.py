@@ -267,7 +267,9 @@ def test_a_planner_trains_with_all_of_it_and_is_read_again(files, tmp_path):
     assert "params/catalog/vectors/codes" in names
     planner = Planner.from_checkpoint(tmp_path / "run")
     assert planner.vector_block == 64
-    descriptions = np.asarray(planner._arrays(planner.catalog).descriptions)
+    whole = planner._bound_to(planner.catalog).whole
+    assert whole is not None
+    descriptions = np.asarray(whole.arrays.descriptions)
     np.testing.assert_allclose(np.linalg.norm(descriptions, axis=1), 1, atol=1e-5)
     assert planner.plan("soften file 3").tasks
     assert isinstance(reader.restore()["catalog"]["vectors"], dict)
