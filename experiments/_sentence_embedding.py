@@ -14,7 +14,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from orchestai_jax.data import bucket_length
-from orchestai_jax.planner.model import make_encoder
+from orchestai_jax.planner.encoders import make_encoder
 from orchestai_jax.planner.pretrained import import_weights, load_pretrained
 from orchestai_jax.planner.text_encoder import mean_pool
 

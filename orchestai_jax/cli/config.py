@@ -16,6 +16,7 @@ class Document(enum.StrEnum):
 
     run = "run"
     language_model = "language_model"
+    encoder_distillation = "encoder_distillation"
     catalog = "catalog"
     workflow = "workflow"
 
@@ -33,7 +34,8 @@ def schema(
         Document,
         typer.Option(
             "--of",
-            help="Run configurations (of planners, of language models), catalogs in our own format, or saved plans.",
+            help="Run configurations (of planners, language models, encoders), catalogs in our own format, "
+            "or saved plans.",
         ),
     ] = Document.run,
 ) -> None:
@@ -45,12 +47,13 @@ def schema(
       orchestai config schema --of catalog > catalog.schema.json
       orchestai config schema --of workflow > workflow.schema.json
     """
-    from orchestai_jax.config import LanguageRunConfig, config_json_schema
+    from orchestai_jax.config import DistillationRunConfig, LanguageRunConfig, config_json_schema
     from orchestai_jax.workflow import catalog_json_schema, workflow_json_schema
 
     makers = {
         "run": config_json_schema,
         "language_model": functools.partial(config_json_schema, LanguageRunConfig),
+        "encoder_distillation": functools.partial(config_json_schema, DistillationRunConfig),
         "catalog": catalog_json_schema,
         "workflow": workflow_json_schema,
     }

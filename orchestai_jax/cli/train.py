@@ -15,7 +15,9 @@ from typer.core import TyperCommand
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
     app.command(
-        name="train", cls=ResumableCommand, short_help="Train a planner or a language model as a configuration says."
+        name="train",
+        cls=ResumableCommand,
+        short_help="Train a planner, a language model or an encoder as a configuration says.",
     )(train)
 
 
@@ -67,12 +69,15 @@ def train(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a planner, or with `kind: language_model` a language model.
+    """Train a planner, or what the configuration's `kind` says: `language_model`, or `encoder_distillation`.
+
+    The latter makes a ternary text encoder of a float one: the folder `encoder` in the work folder, for the key
+    `planner.encoder.weights` of a planner's configuration.
 
     Checkpoints, metrics.jsonl and config.yaml go to the work folder.
 
     With --from the weights, and what the configuration's planner section leaves open, are those of another run. An
-    epoch of a language model is its evaluate_every_steps steps. Give both again with --resume.
+    epoch of what is trained for a number of steps is its evaluate_every_steps steps. Give both again with --resume.
 
     A run that was stopped or killed at any step goes on with --resume as if it had never been. Ctrl-C saves first.
 
@@ -84,16 +89,25 @@ def train(
       orchestai train configs/planner_ultratool.yaml training.phase1_supervised.num_epochs=2 seed=1
       orchestai train configs/planner_ultratool.yaml --from runs/ultratool --workdir runs/further --epochs 2
       orchestai train configs/lm_tinyshakespeare.yaml --workdir runs/shakespeare
+      orchestai train configs/encoder_ternary.yaml --workdir runs/encoder
     """
-    from orchestai_jax.config import LanguageRunConfig, load_env_file, load_run_config, set_up_logging
+    from orchestai_jax.config import (
+        DistillationRunConfig,
+        LanguageRunConfig,
+        RunConfig,
+        load_env_file,
+        load_run_config,
+        set_up_logging,
+    )
 
     overrides = overrides or []
     loaded = load_run_config(config, overrides)
-    section = "training" if isinstance(loaded, LanguageRunConfig) else "training.phase1_supervised"
+    for_steps = not isinstance(loaded, RunConfig)
+    section = "training" if for_steps else "training.phase1_supervised"
     options = []
     if start is not None:
         options.append(f"{section}.initialize_from={json.dumps(start.replace('${', '$${'))}")
-    if epochs is not None and isinstance(loaded, LanguageRunConfig):
+    if epochs is not None and not isinstance(loaded, RunConfig):
         options.append(f"{section}.num_steps={epochs * loaded.training.evaluate_every_steps}")
     elif epochs is not None:
         options.append(f"{section}.num_epochs={epochs}")
@@ -107,7 +121,11 @@ def train(
     join_processes()
     folder = workdir if workdir is not None else pathlib.Path("runs") / loaded.name
     going_on = resume.value if resume is not None else False
-    if isinstance(loaded, LanguageRunConfig):
+    if isinstance(loaded, DistillationRunConfig):
+        from orchestai_jax.training.distillation import distill_encoder
+
+        result = distill_encoder(loaded, folder, going_on)
+    elif isinstance(loaded, LanguageRunConfig):
         from orchestai_jax.training.language_model import train_language_model
 
         result = train_language_model(loaded, folder, going_on)

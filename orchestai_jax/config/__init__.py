@@ -37,6 +37,13 @@ from orchestai_jax.config.variables import expand_variables, load_env_file
 from orchestai_jax.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from orchestai_jax.config.distillation import (
+        DistillationConfig,
+        DistillationDataConfig,
+        DistillationRunConfig,
+        DistilledEncoderConfig,
+        TextSource,
+    )
     from orchestai_jax.config.language_model import (
         BITNET_RULES,
         LanguageModelConfig,
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
         TextDataConfig,
     )
     from orchestai_jax.config.load import (
+        AnyRunConfig,
         config_differences,
         config_json_schema,
         dump_config,
@@ -54,15 +62,21 @@ if TYPE_CHECKING:
         parse_config,
         parse_run_config,
     )
+    from orchestai_jax.config.scheduled_training import ScheduledTraining
 
 __all__ = [
     "BITNET_RULES",
+    "AnyRunConfig",
     "ArgumentFittingConfig",
     "ArgumentsConfig",
     "ConfigError",
     "DataConfig",
     "DecodingConfig",
     "DecomposerConfig",
+    "DistillationConfig",
+    "DistillationDataConfig",
+    "DistillationRunConfig",
+    "DistilledEncoderConfig",
     "EncoderConfig",
     "GraphGeneratorConfig",
     "InferenceScalingConfig",
@@ -81,9 +95,11 @@ __all__ = [
     "RetrievalConfig",
     "RunConfig",
     "SafetyGatesConfig",
+    "ScheduledTraining",
     "SemanticCompressionConfig",
     "SystemConfig",
     "TextDataConfig",
+    "TextSource",
     "TrainingConfig",
     "TrainingOptions",
     "WorkerConfig",
@@ -106,6 +122,13 @@ __all__ = [
 ]
 
 _LAZY = {
+    "distillation": (
+        "DistillationConfig",
+        "DistillationDataConfig",
+        "DistillationRunConfig",
+        "DistilledEncoderConfig",
+        "TextSource",
+    ),
     "language_model": (
         "BITNET_RULES",
         "LanguageModelConfig",
@@ -115,6 +138,7 @@ _LAZY = {
         "TextDataConfig",
     ),
     "load": (
+        "AnyRunConfig",
         "config_differences",
         "config_json_schema",
         "dump_config",
@@ -123,6 +147,7 @@ _LAZY = {
         "parse_config",
         "parse_run_config",
     ),
+    "scheduled_training": ("ScheduledTraining",),
 }
 """What a plan does without."""
 

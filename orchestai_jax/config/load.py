@@ -12,14 +12,20 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orchestai_jax.config.distillation import DistillationRunConfig
 from orchestai_jax.config.errors import ConfigError, did_you_mean
 from orchestai_jax.config.language_model import LanguageRunConfig
 from orchestai_jax.config.run_config import RunConfig
 from orchestai_jax.config.variables import expand_variables, read_env_file
 
 Path = tuple[str, ...]
-AnyRunConfig = RunConfig | LanguageRunConfig
-"""What `orchestai train` trains: a planner, or with `kind: language_model` a language model."""
+AnyRunConfig = RunConfig | LanguageRunConfig | DistillationRunConfig
+"""What `orchestai train` trains: a planner, or what `kind` says."""
+
+_KINDS: dict[str, type[AnyRunConfig]] = {
+    "language_model": LanguageRunConfig,
+    "encoder_distillation": DistillationRunConfig,
+}
 
 
 def load_config(
@@ -107,15 +113,15 @@ def _root(tree: Mapping[str, Any], origins: Mapping[Path, str], source: str) -> 
     kind = tree.get("kind")
     if kind is None:
         return RunConfig
-    if kind != "language_model":
+    if kind not in _KINDS:
         place = _place(("kind",), origins, source)
-        raise ConfigError(f"{place}: got {kind!r}; language_model, or no kind for a planner")
-    return LanguageRunConfig
+        raise ConfigError(f"{place}: got {kind!r}; {', '.join(_KINDS)}, or no kind for a planner")
+    return _KINDS[kind]
 
 
 def _of_planner(config: AnyRunConfig, source: str) -> RunConfig:
-    if isinstance(config, LanguageRunConfig):
-        raise ConfigError(f"{source}: kind: language_model is for `orchestai train`; a planner's run is wanted here")
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{source}: kind: {config.kind} is for `orchestai train`; a planner's run is wanted here")
     return config
 
 

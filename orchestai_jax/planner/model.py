@@ -11,45 +11,36 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
+from orchestai_kernels.arrays import Int8Array, dequantize_int8
 
 from orchestai_jax.config import PlannerConfig
 from orchestai_jax.planner.arguments.scorer import ArgumentScorer
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.decomposer import Decomposer
 from orchestai_jax.planner.description_matcher import DescriptionMatcher, Evidence, segment_vectors
+from orchestai_jax.planner.encoders import ENCODERS, Encoder, EncoderSizes, make_encoder
 from orchestai_jax.planner.evidence_reader import SegmentArrays
 from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
 from orchestai_jax.planner.label_head import Attended, LabelHead
 from orchestai_jax.planner.scaled_cosine import unit
-from orchestai_jax.planner.t5_encoder import T5Encoder, T5EncoderConfig
 from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
-from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig, mean_pool
+from orchestai_jax.planner.ternary_encoder import TernaryEncoderConfig, pack_encoder
+from orchestai_jax.planner.text_encoder import mean_pool
 from orchestai_jax.planner.worker_selector import WorkerSelector
 
-Parameters = dict[str, Array]
-"""Parameters by dotted path."""
+Parameters = dict[str, Any]
+"""Parameters by dotted path: arrays, or what a ternary encoder's are packed into (`serving_parameters`)."""
 
 
 ARGUMENTS = "arguments."
 """What the names of the argument scorer's parameters begin with; it is fitted before the rest is trained."""
-
-Encoder = TextEncoder | T5Encoder
-"""An encoder of instructions: `embedding`, `layers`, and `run`, which applies layers."""
-
-ENCODERS: dict[type, Any] = {TextEncoderConfig: TextEncoder, T5EncoderConfig: T5Encoder}
-"""The encoder of each kind of sizes."""
-
-
-def make_encoder(config: TextEncoderConfig | T5EncoderConfig, *, rngs: nnx.Rngs) -> Encoder:
-    """A freshly initialised encoder."""
-    return ENCODERS[type(config)](config, rngs=rngs)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """All that is needed to build the network: sizes, and how many task types and workers training knew."""
 
-    encoder: TextEncoderConfig | T5EncoderConfig
+    encoder: EncoderSizes
     planner: PlannerConfig
     num_known_task_types: int
     num_known_workers: int
@@ -294,7 +285,7 @@ def split_parameters(model: PlannerModel) -> tuple[nnx.GraphDef, dict[str, Any]]
     return graphdef, flat
 
 
-def merge_parameters(graphdef: nnx.GraphDef, parameters: Mapping[str, Array]) -> PlannerModel:
+def merge_parameters(graphdef: nnx.GraphDef, parameters: Mapping[str, Any]) -> PlannerModel:
     """The network with the given parameters; inside jit this is free."""
     flat = [(_path(name), nnx.Param(value)) for name, value in parameters.items()]
     return nnx.merge(graphdef, nnx.from_flat_state(flat))
@@ -326,7 +317,13 @@ def partition(parameters: Parameters, spec: ModelSpec) -> dict[str, Parameters]:
 def token_table(parameters: Parameters) -> Array:
     """The embedding of tokens [vocabulary, hidden] that no training changes; from scratch a random one."""
     names = ("describer.words.embedding", "describer.encoder.embedding.word.embedding")
-    return next((parameters[n] for n in names if n in parameters), parameters["encoder.embedding.word.embedding"])
+    table: Any = next((parameters[n] for n in names if n in parameters), parameters["encoder.embedding.word.embedding"])
+    return dequantize_int8(table) if isinstance(table, Int8Array) else table
+
+
+def serving_parameters(spec: ModelSpec, parameters: Parameters) -> Parameters:
+    """The parameters as they are planned with: a ternary encoder's packed, all others as they are."""
+    return pack_encoder(parameters) if isinstance(spec.encoder, TernaryEncoderConfig) else parameters
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array) -> Array:

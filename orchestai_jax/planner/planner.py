@@ -38,6 +38,7 @@ from orchestai_jax.planner.model import (
     Parameters,
     build_structure,
     partition,
+    serving_parameters,
 )
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
 from orchestai_jax.planner.planning_programs import PlanningPrograms, parameters_key
@@ -84,10 +85,11 @@ class Planner:
         """Numbers that share a scale where description vectors are kept in 8 bits a number; None: float32."""
         self.progress: Callable[[int, int], None] | None = None
         """Told how many of how many descriptions are encoded, when a catalog is met for the first time."""
-        self._parameters, self._tokenizer, self._statistics = parameters, tokenizer, statistics
+        self._parameters = serving_parameters(spec, parameters)
+        self._tokenizer, self._statistics = tokenizer, statistics
         self._reader = InstructionReader(tokenizer, min(spec.planner.encoder.max_tokens, spec.encoder.max_positions))
         self._own = catalog, vectors
-        self._programs = PlanningPrograms(lambda: self._graphdef, parameters, programs)
+        self._programs = PlanningPrograms(lambda: self._graphdef, self._parameters, programs)
         self._bound: dict[int, BoundCatalog] = {}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Finds pretrained BERT or T5 weights on this machine (or the hub) and loads them into an encoder."""
+"""Finds pretrained BERT, T5 or ternary weights on this machine (or the hub) and loads them into an encoder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import numpy as np
 import safetensors.numpy
 
 from orchestai_jax.data import Tokenizer, load_tokenizer
+from orchestai_jax.planner.encoders import Encoder, EncoderSizes
 from orchestai_jax.planner.published_tensors import EncoderFormatError, PublishedTensors
 from orchestai_jax.planner.t5_encoder import T5Encoder, T5EncoderConfig, import_t5
+from orchestai_jax.planner.ternary_encoder import TernaryEncoder
+from orchestai_jax.planner.ternary_files import MODEL_TYPE, import_ternary, read_sizes
 from orchestai_jax.planner.text_encoder import TextEncoder, TextEncoderConfig
 
 logger = logging.getLogger(__name__)
@@ -38,9 +41,9 @@ class EncoderNotFoundError(FileNotFoundError):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedEncoder:
-    """Weights and tokenizer of a BERT or T5 encoder and where they came from."""
+    """Weights and tokenizer of an encoder and where they came from."""
 
-    config: TextEncoderConfig | T5EncoderConfig
+    config: EncoderSizes
     tensors: Mapping[str, np.ndarray]
     tokenizer: Tokenizer
     source: str
@@ -109,7 +112,7 @@ def load_pretrained(name: str, *, allow_download: bool = True) -> PretrainedEnco
         raise EncoderFormatError(
             f"{folder / 'config.json'}: model_type {raw.get('model_type')!r} with activation"
             f" {raw.get('hidden_act', raw.get('feed_forward_proj'))!r}; allowed: bert with gelu, t5 with relu or"
-            " gated-gelu"
+            f" gated-gelu, {MODEL_TYPE}"
         )
     try:
         tensors = safetensors.numpy.load_file(folder / "model.safetensors")
@@ -118,7 +121,7 @@ def load_pretrained(name: str, *, allow_download: bool = True) -> PretrainedEnco
     return PretrainedEncoder(config, tensors, load_tokenizer(folder / "tokenizer.json"), source)
 
 
-def _sizes(raw: Mapping[str, Any]) -> TextEncoderConfig | T5EncoderConfig | None:
+def _sizes(raw: Mapping[str, Any]) -> EncoderSizes | None:
     """The sizes that a published configuration gives; None for a model of another kind. Raises KeyError."""
     if raw.get("model_type") == "bert" and raw.get("hidden_act", "gelu") == "gelu":
         return TextEncoderConfig(
@@ -143,16 +146,18 @@ def _sizes(raw: Mapping[str, Any]) -> TextEncoderConfig | T5EncoderConfig | None
             max_distance=raw.get("relative_attention_max_distance", 128),
             layer_norm_epsilon=raw.get("layer_norm_epsilon", 1e-6),
         )
-    return None
+    return read_sizes(raw) if raw.get("model_type") == MODEL_TYPE else None
 
 
-def import_weights(encoder: TextEncoder | T5Encoder, tensors: Mapping[str, np.ndarray]) -> None:
+def import_weights(encoder: Encoder, tensors: Mapping[str, np.ndarray]) -> None:
     """Set an encoder's parameters from published tensors, in place.
 
     Raises EncoderFormatError for a missing tensor, a wrong shape, or a tensor that no parameter takes.
     """
     if isinstance(encoder, T5Encoder):
         import_t5(encoder, PublishedTensors(tensors))
+    elif isinstance(encoder, TernaryEncoder):
+        import_ternary(encoder, tensors)
     else:
         import_bert(encoder, tensors)
 

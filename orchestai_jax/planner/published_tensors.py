@@ -36,6 +36,19 @@ class PublishedTensors:
         variable[...] = jnp.asarray(array)
         self._left.discard(name)
 
+    def array(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+        """The tensor of a name, of this very dtype and shape."""
+        tensor = self._tensors.get(self._prefix + name)
+        if tensor is None:
+            raise EncoderFormatError(f"tensor {self._prefix + name} is missing")
+        if tensor.dtype != dtype or tensor.shape != shape:
+            raise EncoderFormatError(
+                f"tensor {name} is {tensor.dtype} of shape {tensor.shape},"
+                f" the encoder wants {np.dtype(dtype)} of {shape}"
+            )
+        self._left.discard(name)
+        return tensor
+
     def linear(self, name: str, module: nnx.Linear) -> None:
         """A linear layer's weight (published transposed) and its bias where it has one."""
         self.take(f"{name}.weight", module.kernel, transpose=True)

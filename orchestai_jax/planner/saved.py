@@ -14,29 +14,28 @@ from orchestai_jax.checkpoint import CheckpointError
 from orchestai_jax.config import PlannerConfig, Preference
 from orchestai_jax.data import Tokenizer
 from orchestai_jax.planner.catalog_arrays import PlanStatistics
+from orchestai_jax.planner.encoders import KINDS, EncoderSizes
 from orchestai_jax.planner.model import ModelSpec
-from orchestai_jax.planner.t5_encoder import T5EncoderConfig
-from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.workflow import Catalog
 
 KIND = "planner"
 _TOKENIZER, _CATALOG, _STATISTICS = "tokenizer.json", "catalog.json", "statistics.json"
 
 
-_KINDS = {TextEncoderConfig: "bert", T5EncoderConfig: "t5"}
-
-
-def _read_encoder(raw: Mapping[str, Any]) -> TextEncoderConfig | T5EncoderConfig:
+def _read_encoder(raw: Mapping[str, Any]) -> EncoderSizes:
     """Sizes of an encoder; checkpoints of before there were two kinds name none."""
     sizes = {name: value for name, value in raw.items() if name != "kind"}
-    return T5EncoderConfig(**sizes) if raw.get("kind") == "t5" else TextEncoderConfig(**sizes)
+    return KINDS[raw.get("kind", "bert")](**sizes)
 
 
 def planner_metadata(spec: ModelSpec, preference: Preference, encoder_source: str, config: Any) -> dict[str, Any]:
     """What a checkpoint must say about a planner besides its arrays and assets; `config` is the run's, as JSON."""
     return {
         "kind": KIND,
-        "encoder": {"kind": _KINDS[type(spec.encoder)], **dataclasses.asdict(spec.encoder)},
+        "encoder": {
+            "kind": next(name for name, sizes in KINDS.items() if sizes is type(spec.encoder)),
+            **dataclasses.asdict(spec.encoder),
+        },
         "encoder_source": encoder_source,
         "pretrained": spec.pretrained,
         "planner": spec.planner.model_dump(mode="json"),

@@ -9,9 +9,11 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
 
 from orchestai_jax.planner.encoded_vectors import rows_from_bytes, rows_to_bytes
 
@@ -24,13 +26,17 @@ _MOST_BYTES = 2**31
 """A file larger than this is begun anew."""
 
 
-def fingerprint(parameters: Mapping[str, ArrayLike], *texts: str) -> str:
-    """A key for what an encoder computes: SHA-256 over its parameters' names, shapes and bytes, and over `texts`."""
+def fingerprint(parameters: Mapping[str, Any], *texts: str) -> str:
+    """A key for what an encoder computes: SHA-256 over its parameters' names, shapes and bytes, and over `texts`.
+
+    A packed parameter counts as the arrays that it is made of.
+    """
     digest = hashlib.sha256()
     for name in sorted(parameters):
-        array = np.ascontiguousarray(np.asarray(parameters[name]))
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(array.data if array.ndim else array.tobytes())
+        for leaf in jax.tree.leaves(parameters[name]):
+            array = np.ascontiguousarray(np.asarray(leaf))
+            digest.update(f"{name}{array.shape}{array.dtype}".encode())
+            digest.update(array.data if array.ndim else array.tobytes())
     for text in texts:
         digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     return digest.hexdigest()

@@ -7,13 +7,13 @@ import logging
 
 from orchestai_jax.config import EncoderConfig, RunConfig
 from orchestai_jax.data import Tokenizer, bucket_length, train_tokenizer
+from orchestai_jax.planner.encoders import EncoderSizes
 from orchestai_jax.planner.pretrained import (
     KNOWN_ENCODERS,
     EncoderNotFoundError,
     PretrainedEncoder,
     load_pretrained,
 )
-from orchestai_jax.planner.t5_encoder import T5EncoderConfig
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.planning_data import TRAINING_BUCKET
 from orchestai_jax.training.training_samples import TrainingSamples
@@ -26,14 +26,14 @@ class ChosenEncoder:
     """The pretrained encoder, or the sizes of one to train or to take from a planner, its tokenizer, and a word on
     where it is from."""
 
-    encoder: PretrainedEncoder | TextEncoderConfig | T5EncoderConfig
+    encoder: PretrainedEncoder | EncoderSizes
     tokenizer: Tokenizer
     source: str
     pretrained: bool
     """Whether its weights were imported, now or for the planner that training starts from."""
 
     @property
-    def sizes(self) -> TextEncoderConfig | T5EncoderConfig:
+    def sizes(self) -> EncoderSizes:
         """The encoder's sizes."""
         return self.encoder.config if isinstance(self.encoder, PretrainedEncoder) else self.encoder
 

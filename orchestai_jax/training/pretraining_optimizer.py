@@ -1,4 +1,4 @@
-"""The optimizer of language models: clipped AdamW, learning rate and weight decay in one or two phases."""
+"""The optimizer of language models and distilled encoders: clipped AdamW, rates and decay in one or two phases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from orchestai_jax.config import PretrainingConfig
+from orchestai_jax.config import ScheduledTraining
 from orchestai_jax.training.optimizer import is_decayed
 from orchestai_jax.training.optimizer_chain import total_updates, wrap_optimizer
 from orchestai_jax.training.schedules import Schedule
@@ -17,7 +17,7 @@ STABLE_DECAY_FRACTION = 0.2
 """Share of the steps after the warm-up over which `stable_decay` falls (MiniCPM falls over a tenth to a fifth)."""
 
 
-def pretraining_learning_rate(config: PretrainingConfig) -> Schedule:
+def pretraining_learning_rate(config: ScheduledTraining) -> Schedule:
     """Learning rate of an update: warm-up in a line, then the fall that `config.schedule` names, or the two phases of
     the BitNet recipe (Ma et al. 2025, section 2.3).
 
@@ -58,14 +58,14 @@ def _fall(schedule: str, xp: Any, progress: Any) -> Any:
     return xp.ones_like(progress)
 
 
-def _corners(config: PretrainingConfig) -> tuple[int, int, int]:
+def _corners(config: ScheduledTraining) -> tuple[int, int, int]:
     """Updates in all, those of the warm-up, and the first of the second phase: steps over `accumulate_steps`."""
     total = total_updates(config.num_steps, config.accumulate_steps)
     warmup = min(config.warmup_steps // config.accumulate_steps, total - 1)
     return total, warmup, round(config.second_phase_start * total)
 
 
-def pretraining_weight_decay(config: PretrainingConfig) -> Schedule:
+def pretraining_weight_decay(config: ScheduledTraining) -> Schedule:
     """`weight_decay`, and `second_phase_weight_decay` in the second of two phases."""
     second = _corners(config)[2]
 
@@ -79,7 +79,7 @@ def pretraining_weight_decay(config: PretrainingConfig) -> Schedule:
     return weight_decay
 
 
-def pretraining_optimizer(config: PretrainingConfig) -> optax.GradientTransformation:
+def pretraining_optimizer(config: ScheduledTraining) -> optax.GradientTransformation:
     """Clip by the global norm, Adam, decay of weight matrices, learning rate."""
 
     def decayed(params: Any) -> Any:

@@ -21,6 +21,7 @@ from orchestai_jax.optimization import OptimizationOrchestrator
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, build_catalog_arrays
 from orchestai_jax.planner.description_vectors import catalog_vectors
 from orchestai_jax.planner.encoded_vectors import decode_vectors, encode_vectors
+from orchestai_jax.planner.encoders import EncoderSizes
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import (
     ModelSpec,
@@ -28,12 +29,11 @@ from orchestai_jax.planner.model import (
     build_model,
     merge_parameters,
     partition,
+    serving_parameters,
     split_parameters,
 )
 from orchestai_jax.planner.pretrained import PretrainedEncoder, import_weights
 from orchestai_jax.planner.saved import planner_assets, planner_metadata
-from orchestai_jax.planner.t5_encoder import T5EncoderConfig
-from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, choose_encoder
 from orchestai_jax.training.hooks import Hook
 from orchestai_jax.training.kept_samples import kept_samples
@@ -124,7 +124,8 @@ def _train(
         parameters = start.weights(parameters, list(statistics.task_types), list(statistics.workers))
     known = argument_metrics(config, samples, parameters, tokenizer) if learned else {}
     told = functools.partial(monitor.progress, "encoding descriptions")
-    vectors = catalog_vectors(graphdef, parameters, tokenizer, samples.catalog, told)
+    served = serving_parameters(spec, parameters)
+    vectors = catalog_vectors(graphdef, served, tokenizer, samples.catalog, told)
     orchestrator = None
     if config.optimization is not None and config.optimization.enabled:
         orchestrator = OptimizationOrchestrator(config.optimization, loss="decision_loss")
@@ -142,7 +143,7 @@ def _train(
         rows += range(len(samples.catalog.task_types), len(vectors))  # the workers'
         occurring = build_catalog_arrays(samples.occurring, vectors[np.array(rows)], statistics)
     catalog, occurring = placement.everywhere((catalog, occurring))
-    train, validation = _lay_out(config, spec, samples, graphdef, parameters, tokenizer, monitor)
+    train, validation = _lay_out(config, spec, samples, graphdef, served, tokenizer, monitor)
 
     phase = config.training.phase1_supervised
     batches = epoch_batches(
@@ -198,7 +199,7 @@ def _train(
 
 
 def initial_parameters(
-    spec: ModelSpec, seed: int, encoder: PretrainedEncoder | TextEncoderConfig | T5EncoderConfig
+    spec: ModelSpec, seed: int, encoder: PretrainedEncoder | EncoderSizes
 ) -> tuple[nnx.GraphDef, Parameters]:
     """Fresh parameters, with the encoder's (and the description encoder's) imported where there are any."""
     model = build_model(spec, seed)

@@ -20,8 +20,8 @@ from orchestai_jax.checkpoint import (
     open_checkpoint,
 )
 from orchestai_jax.config import (
+    AnyRunConfig,
     ConfigError,
-    LanguageRunConfig,
     RunConfig,
     config_differences,
     dump_config,
@@ -102,7 +102,7 @@ def open_store(workdir: str | pathlib.Path, settings: KeepSettings) -> Checkpoin
     )
 
 
-def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRunConfig, *, resume: bool) -> None:
+def prepare_workdir(workdir: str | pathlib.Path, config: AnyRunConfig, *, resume: bool) -> None:
     """Make the work folder and write `config.yaml` into it; or make sure that `config` is the one it was begun with.
 
     `system`, `mesh` and `monitoring.trackers` may differ between a run and its resumption: they change no result.
@@ -115,7 +115,7 @@ def prepare_workdir(workdir: str | pathlib.Path, config: RunConfig | LanguageRun
     wait_for_all("workdir")
 
 
-def _prepare(folder: pathlib.Path, config: RunConfig | LanguageRunConfig, resume: bool) -> None:
+def _prepare(folder: pathlib.Path, config: AnyRunConfig, resume: bool) -> None:
     begun = folder / CONFIG_FILE
     try:
         if folder.exists() and not folder.is_dir():
@@ -138,7 +138,7 @@ def _prepare(folder: pathlib.Path, config: RunConfig | LanguageRunConfig, resume
         raise TrainingError(f"{folder}: cannot be used as a work folder ({error.strerror})") from None
 
 
-def _check_same(begun: pathlib.Path, config: RunConfig | LanguageRunConfig) -> None:
+def _check_same(begun: pathlib.Path, config: AnyRunConfig) -> None:
     try:
         before = parse_run_config(begun.read_text(encoding="utf-8"), source=str(begun))
     except (ConfigError, UnicodeDecodeError) as error:
@@ -188,7 +188,7 @@ def workdir_status(workdir: str | pathlib.Path) -> WorkdirStatus:
     metrics_file, config_file = folder / METRICS_FILE, folder / CONFIG_FILE
     if not config_file.exists() and not metrics_file.exists():
         raise TrainingError(f"{folder}: no work folder of a run (neither {CONFIG_FILE} nor {METRICS_FILE} in it)")
-    config: RunConfig | LanguageRunConfig | None = None
+    config: AnyRunConfig | None = None
     if config_file.exists():
         try:
             config = parse_run_config(config_file.read_text(encoding="utf-8"), source=str(config_file))
@@ -228,11 +228,11 @@ def workdir_status(workdir: str | pathlib.Path) -> WorkdirStatus:
     )
 
 
-def _plan(config: RunConfig | LanguageRunConfig | None) -> tuple[int | None, str | None]:
-    """How many epochs (validations, of a language model) a run has, and its best metric."""
+def _plan(config: AnyRunConfig | None) -> tuple[int | None, str | None]:
+    """How many epochs (validations, of what is trained for a number of steps) a run has, and its best metric."""
     if config is None:
         return None, None
-    if isinstance(config, LanguageRunConfig):
+    if not isinstance(config, RunConfig):
         training = config.training
         return training.num_steps // training.evaluate_every_steps, training.best_metric
     phase = config.training.phase1_supervised

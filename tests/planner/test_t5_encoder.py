@@ -9,7 +9,8 @@ import tokenizers
 from flax import nnx
 
 from orchestai_jax.config import Preference
-from orchestai_jax.planner.model import ModelSpec, build_model, make_encoder, split_parameters
+from orchestai_jax.planner.encoders import make_encoder
+from orchestai_jax.planner.model import ModelSpec, build_model, split_parameters
 from orchestai_jax.planner.pretrained import EncoderFormatError, import_weights, load_pretrained
 from orchestai_jax.planner.saved import planner_metadata, read_spec
 from orchestai_jax.planner.t5_encoder import T5EncoderConfig

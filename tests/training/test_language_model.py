@@ -132,7 +132,7 @@ def test_training_goes_on_from_float_weights(config, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["kind=planer"], "kind: got 'planer'; language_model, or no kind"),
+        (["kind=planer"], "kind: got 'planer'; language_model, encoder_distillation, or no kind"),
         (["training.num_step=3"], "unknown key \\(did you mean num_steps\\?\\)"),
         (["training.num_steps=13"], "num_steps 13 is not a multiple of evaluate_every_steps 4"),
         (["training.warmup_steps=12"], "warmup_steps 12 leaves nothing of num_steps 12"),

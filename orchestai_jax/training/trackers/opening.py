@@ -5,14 +5,12 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from orchestai_jax.config import LanguageRunConfig, RunConfig
+from orchestai_jax.config import AnyRunConfig
 from orchestai_jax.training.errors import TrainingError
 from orchestai_jax.training.trackers.tracker import Tracker
 
 
-def open_trackers(
-    config: RunConfig | LanguageRunConfig, workdir: str | pathlib.Path, resumed_at: int = 0
-) -> list[Tracker]:
+def open_trackers(config: AnyRunConfig, workdir: str | pathlib.Path, resumed_at: int = 0) -> list[Tracker]:
     """Open what `monitoring.trackers` names, for a run that goes on after step `resumed_at`.
 
     Raises TrainingError where a tracker's extra is not installed.
