@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestai_jax.cli.errors import WrongUseError
+from orchestai_jax.cli.garbage import nothing_collected
 
 if TYPE_CHECKING:
     from orchestai_jax.config import Preference
@@ -71,9 +72,10 @@ def open_planner(folder: pathlib.Path) -> Planner:
         raise WrongUseError(
             f"no planner folder at {folder}; give a workdir or checkpoint folder (`orchestai quickstart` makes one)"
         )
-    from orchestai_jax.planner import Planner
+    with nothing_collected():
+        from orchestai_jax.planner import Planner
 
-    planner = Planner.from_checkpoint(folder)
+        planner = Planner.from_checkpoint(folder)
     planner.progress = _tell_progress
     return planner
 
