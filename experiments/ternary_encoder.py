@@ -22,6 +22,7 @@ from _machine import ROOT, command_line, describe_machine
 from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _training_runs import TrainedRun, train_or_reuse
+from flax import nnx
 from planner_ultratool import shrink
 from rich.table import Table
 
@@ -29,8 +30,11 @@ from orchestai_jax.config import DistillationRunConfig, load_config, load_run_co
 from orchestai_jax.data import load_samples
 from orchestai_jax.evaluation import PlanningReport, bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
+from orchestai_jax.planner.encoders import make_encoder
+from orchestai_jax.planner.pretrained import import_weights, load_pretrained
+from orchestai_jax.planner.ternary_encoder import pack_encoder
 from orchestai_jax.training import read_metrics, workdir_status
-from orchestai_jax.training.distillation import ENCODER_FOLDER, distill_encoder
+from orchestai_jax.training.distillation import ENCODER_FOLDER, distill_encoder, encoder_parameters
 from orchestai_jax.training.metrics_log import METRICS_FILE
 from orchestai_jax.training.training_samples import load_training_samples
 from orchestai_jax.training.workdir import prepare_workdir
@@ -76,8 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     folder = distill_or_reuse(encoder_config, options.encoder_workdir, console.print)
     distilled = distillation_figures(options.encoder_workdir, encoder_config)
     if options.distill_only:
-        console.print_json(data=distilled)
-        return distilled
+        result = {
+            "what": "ternary encoder distilled from MiniLM, against it on held-out texts",
+            "command": command_line("ternary_encoder.py", arguments),
+            "quick": options.quick,
+            "distillation": distilled,
+            "bytes": folder_bytes(encoder_config.encoder.teacher, folder),
+            "machine": describe_machine(),
+        }
+        write(options.results / "ternary_encoder_distillation.json", result)
+        console.print_json(data=result)
+        return result
 
     more = [*(QUICK_PLANNER if options.quick else ()), *options.overrides, f"seed={options.seed}"]
     teacher = [f"planner.encoder.weights={json.dumps(options.teacher)}"] if options.teacher else []
@@ -128,9 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
     out = options.results / "ternary_encoder.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write(out, result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -143,7 +155,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the planners")
     parser.add_argument("--seed", type=int, default=0, help="of both planners (default: 0)")
     parser.add_argument("--quick", action="store_true", help="few steps and samples: checks the script")
-    parser.add_argument("--distill-only", action="store_true", help="distil, tell how near the student came, and stop")
+    parser.add_argument("--distill-only", action="store_true", help="distil, write how near the student came, and stop")
     parser.add_argument("--teacher", help="BERT weights in place of the configurations' (MiniLM)")
     parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
     parser.add_argument("--encoder-config", type=pathlib.Path, default=ROOT / "configs" / "encoder_ternary.yaml")
@@ -207,6 +219,25 @@ def distillation_figures(workdir: pathlib.Path, config: DistillationRunConfig) -
         "training_s": round(max(line["wall_s"] for line in lines), 1),
         "validation": curve,
     }
+
+
+def folder_bytes(teacher: str, folder: pathlib.Path) -> dict[str, float]:
+    """Bytes of the tensors that either encoder computes with."""
+    sizes = {}
+    for name, place in (("float", teacher), ("ternary", str(folder))):
+        found = load_pretrained(place, allow_download=False)
+        encoder = make_encoder(found.config, rngs=nnx.Rngs(0))
+        import_weights(encoder, found.tensors)
+        parameters = encoder_parameters(encoder)
+        served = pack_encoder(parameters) if name == "ternary" else parameters
+        sizes[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(served))
+    return {**sizes, "ratio": round(sizes["float"] / sizes["ternary"], 3)}
+
+
+def write(path: pathlib.Path, result: dict[str, Any]) -> None:
+    """Write figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def samples_file(options: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int8
 from orchestai_kernels.arrays import TernaryArray, pack_ternary, ternarize
@@ -67,6 +68,12 @@ def nearest_scale(weight: Float[Array, "rows columns"]) -> Float32[Array, "rows"
     return jnp.where(count > 0, jnp.sum(weight * values, axis=-1) / jnp.maximum(count, 1), mean)
 
 
-def pack_rows(weight: Float[Array, "rows columns"]) -> TernaryArray:
-    """The signs of `ternary_rows`, packed, with the scale 1: the layer multiplies by its own."""
-    return pack_ternary(ternary_rows(jnp.asarray(weight, jnp.float32))[0], 1.0)
+def pack_rows(weight: Float[Array | np.ndarray, "rows columns"]) -> TernaryArray:
+    """The signs of `ternary_rows`, packed, with the scale 1: the layer multiplies by its own.
+
+    In NumPy, so that opening a model compiles nothing: where a weight is within float32's rounding of the threshold its
+    sign may be another than a compiled program's.
+    """
+    weight = np.asarray(weight, np.float32)
+    mean = np.maximum(np.mean(np.abs(weight), axis=-1, keepdims=True), np.float32(1e-5))
+    return pack_ternary(np.clip(np.rint(weight * (np.float32(1) / mean)), -1, 1).astype(np.int8), 1.0)

@@ -10,9 +10,9 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
-from orchestai_kernels.arrays import Int8Array, TernaryArray, quantize_int8
+from orchestai_kernels.arrays import Int8Array, TernaryArray
 
-from orchestai_jax.nn.int8_embedding import Int8Embedding
+from orchestai_jax.nn.int8_embedding import Int8Embedding, pack_table
 from orchestai_jax.nn.ternary_encoder_block import TernaryEncoderBlock
 from orchestai_jax.nn.ternary_linear import pack_rows
 from orchestai_jax.planner.text_encoder import LayeredEncoder
@@ -99,4 +99,4 @@ def _packed(name: str, value: Any) -> Any:
         return value
     if is_matrix(name):
         return pack_rows(value)
-    return quantize_int8(value) if is_table(name) else value
+    return pack_table(value) if is_table(name) else value

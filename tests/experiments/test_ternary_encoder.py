@@ -67,3 +67,7 @@ def test_the_whole_of_it(public_data, tmp_path):
     assert result["float"]["bytes"]["encoder"] > 2 * result["ternary"]["bytes"]["encoder"]
     assert [entry["step"] for entry in result["distillation"]["validation"]] == [2, 4]
     assert script.main(given)["ternary"]["test"] == result["ternary"]["test"]  # everything is reused
+    alone = script.main([*given, "--distill-only"])
+    assert alone["bytes"]["float"] == result["float"]["bytes"]["encoder"]
+    assert alone["bytes"]["ternary"] == result["ternary"]["bytes"]["encoder"]
+    assert alone["distillation"] == result["distillation"]

@@ -8,9 +8,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from orchestai_kernels.arrays import TernaryArray, quantize_int8
+from orchestai_kernels.arrays import TernaryArray, pack_ternary, quantize_int8
 
-from orchestai_jax.nn.int8_embedding import Int8Embedding
+from orchestai_jax.nn.int8_embedding import Int8Embedding, pack_table
 from orchestai_jax.nn.ternary_linear import TernaryLinear, nearest_scale, pack_rows
 
 RANDOM = np.random.default_rng(0)
@@ -85,6 +85,18 @@ def test_zero_rows_and_tokens_are_finite():
     np.testing.assert_array_equal(layer(jnp.zeros((1, 4))), np.zeros((1, 2)))
 
 
+def test_a_table_of_zeros_packs_to_zeros():
+    packed = pack_table(np.zeros((2, 4), np.float32)).validate()
+    assert not np.asarray(packed.values).any()
+
+
+def test_numpy_and_compiled_packing_give_the_same_bytes():
+    values = np.random.default_rng(3).integers(-1, 2, (2, 40, 70)).astype(np.int8)
+    packed, compiled = pack_ternary(values, np.ones(2)), pack_ternary(jnp.asarray(values), jnp.ones(2))
+    np.testing.assert_array_equal(packed.codes, compiled.codes)
+    np.testing.assert_array_equal(packed.validate().integers(), values)
+
+
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 3)])
 def test_there_are_rows_and_columns(sizes):
     with pytest.raises(ValueError, match="columns and rows must be at least 1"):
@@ -100,5 +112,8 @@ def test_an_int8_table_reads_as_its_float_master_is_rounded():
     graphdef, state = nnx.split(embedding, nnx.Param)
     gradient = jax.grad(lambda s: jnp.sum(nnx.merge(graphdef, s)(jnp.asarray(ids))))(state)["embedding"].get_value()
     np.testing.assert_array_equal(gradient, np.array([1, 0, 0, 2, 0, 0, 1.0])[:, None].repeat(6, 1))
-    embedding.embedding.set_value(quantize_int8(embedding.embedding[...]))
+    packed, wanted = pack_table(embedding.embedding[...]), quantize_int8(embedding.embedding[...])
+    np.testing.assert_array_equal(packed.values, wanted.values)
+    np.testing.assert_allclose(packed.scale, wanted.scale, rtol=1e-6)
+    embedding.embedding.set_value(packed.validate())
     np.testing.assert_allclose(embedding(jnp.asarray(ids)), expected, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,25 +129,34 @@ def pack_ternary(
     Raises ValueError for other values (unless traced) and for a scale of another shape.
     """
     check_ternary(values)
-    values, scale = jnp.asarray(values), jnp.asarray(scale, jnp.float32)
+    scale = jnp.asarray(scale, jnp.float32)
     *batch, rows, columns = values.shape
     if scale.shape not in ((*batch,), (*batch, rows)):
         raise ValueError(
             f"scale must have shape {(*batch,)} or {(*batch, rows)} for values {values.shape}, got {scale.shape}"
         )
-    return TernaryArray(_pack(values), scale, (rows, columns), None if scale.shape == (*batch,) else 0)
+    if isinstance(values, np.ndarray):  # nothing is compiled: what opens a model packs without waiting for it
+        codes: Any = jnp.asarray(_codes(values, np))
+    else:
+        codes = _pack(jnp.asarray(values))
+    return TernaryArray(codes, scale, (rows, columns), None if scale.shape == (*batch,) else 0)
 
 
 @jax.jit
 def _pack(values: Int8[Array, "*batch rows columns"]) -> UInt8[Array, "*batch row_blocks column_quads 32"]:
+    return _codes(values, jnp)
+
+
+def _codes(values: Any, xp: Any) -> Any:
+    """The packed codes, by NumPy or jnp."""
     *batch, rows, columns = values.shape
     row_blocks, column_quads, _ = packed_shape(rows, columns)
     room = [(0, 0)] * len(batch) + [(0, row_blocks * ROW_BLOCK - rows), (0, column_quads * 4 - columns)]
-    codes = jnp.pad((values + 1).astype(jnp.uint8) & 3, room, constant_values=1)
+    codes = xp.pad((values + 1).astype(xp.uint8) & 3, room, constant_values=1)
     codes = codes.reshape(*batch, row_blocks, 4, 8, column_quads, 4)  # [..., nb, g, r, kb, kk]
     shifts = np.asarray([0, 2, 4, 6], np.uint8).reshape(4, 1, 1, 1)
-    merged = jnp.sum(codes << shifts, axis=-4, dtype=jnp.uint8)  # the groups share no bits: their sum is their union
-    return jnp.moveaxis(merged, -3, -2).reshape(*batch, row_blocks, column_quads, 32)
+    merged = xp.sum(codes << shifts, axis=-4, dtype=xp.uint8)  # the groups share no bits: their sum is their union
+    return xp.moveaxis(merged, -3, -2).reshape(*batch, row_blocks, column_quads, 32)
 
 
 def unpack_ternary(array: TernaryArray) -> Int8[Array, "*batch rows columns"]:
