@@ -41,7 +41,10 @@ def set_parameters(encoder, parameters):
 def random_encoder(sizes=SIZES):
     """No parameter is as it starts, so that none can be left out unseen."""
     encoder, random = TernaryEncoder(sizes, rngs=nnx.Rngs(0)), np.random.default_rng(0)
-    values = {n: random.normal(0.3, 0.3, x.shape).astype(np.float32) for n, x in parameters_of(encoder).items()}
+    values = {
+        n: random.normal(0.0 if x.ndim == 2 else 0.5, 0.5, x.shape).astype(np.float32)
+        for n, x in parameters_of(encoder).items()
+    }
     set_parameters(encoder, {n: jnp.asarray(x) for n, x in values.items()})
     return encoder
 
