@@ -152,16 +152,16 @@ def main(arguments):
     if kill is not None:
         where, _, number = kill.partition(":")
         if where == "seal":
-            from orchestai_jax.checkpoint import manifest
+            from orchestai_jax.checkpoint import sealed_path
 
-            seal = manifest.seal
+            seal = sealed_path.seal
 
             def dying_seal(folder, step):
                 seal(folder, step)  # everything is written, only the rename is missing
                 if step >= int(number):
                     kill_now()
 
-            manifest.seal = dying_seal
+            sealed_path.seal = dying_seal
         else:
 
             def before_step(step):

@@ -68,7 +68,7 @@ ENCODER_BLOCK = Op(
             available=available,
             accepts=accepts,
             configs=CONFIGS,
-            sources=(_HERE / "cpu.py", _HERE / "weights.py", *SOURCES),
+            sources=(_HERE / "cpu.py", *_REFERENCE, *SOURCES),
         ),
         Implementation("reference", run=reference, sources=_REFERENCE),
     ],
