@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import logging
 import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,6 +52,8 @@ def _surroundings() -> Iterable[str]:
                 yield path.name + path.read_text(encoding="utf-8")
     yield from (importlib.metadata.version(name) for name in _LIBRARIES)
     yield repr((current_settings(), jax.default_backend(), str(library.problem()), jax.config.read("jax_enable_x64")))
+    if library.problem() is None:  # tuned choices stand in programs
+        yield " ".join(library.instruction_sets())
 
 
 class ProgramCache:
@@ -67,19 +71,22 @@ class ProgramCache:
     @property
     def has_any(self) -> bool:
         """Whether a process made a program of this network before, which shows that its parameters fit it."""
-        return self._usable and self._folder.is_dir()
+        return self._usable and os.path.isdir(self._folder)  # False where it may not be looked into
 
     def load(self, signature: str) -> export.Exported | None:
         """The program of a signature, where it is kept whole."""
         path = self._path(signature)
-        if not self._usable or not path.is_file():
+        if not self._usable:
             return None
         try:
             content = path.read_bytes()
-            os.utime(self._folder)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             self._give_up(error)
             return None
+        with contextlib.suppress(OSError):  # another's, or read-only
+            os.utime(self._folder)
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             logger.warning("%s is damaged: its program is made again", path)
             return None
@@ -93,7 +100,7 @@ class ProgramCache:
             return
         content = bytes(program.serialize(vjp_order=0))
         path = self._path(signature)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(hashlib.sha256(content).digest() + content)
@@ -106,9 +113,10 @@ class ProgramCache:
         return self._folder / f"{hashlib.sha256(signature.encode()).hexdigest()}.stablehlo"
 
     def _make_room(self) -> None:
-        networks = sorted(self._folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in networks[:-_MOST_NETWORKS]:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process makes room at the same time
+            networks = sorted(self._folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+            for path in networks[:-_MOST_NETWORKS]:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _give_up(self, error: Exception) -> None:
         self._usable = False

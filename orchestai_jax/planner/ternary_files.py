@@ -89,9 +89,10 @@ def _taken(found: PublishedTensors, name: str, shape: tuple[int, ...]) -> Any:
         rows, columns = shape
         codes = jnp.asarray(found.array(f"{base}.codes", np.uint8, packed_shape(rows, columns)))
         values = unpack_ternary(_valid(TernaryArray(codes, jnp.float32(1), (rows, columns)), base))
-        # Of the size of what the layer multiplies by, so that an optimizer's steps are of use; zeros stay zeros.
+        # Of the size of what the layer multiplies by, so that an optimizer's steps are of use; zeros stay zeros. A size
+        # that rounding would take for zero (see ternary_rows) is none.
         size = np.abs(found.array(f"{base}.scale", np.float32, shape[:1]))[:, None]
-        return values.astype(jnp.float32) * np.where(size > 0, size, 1)
+        return values.astype(jnp.float32) * np.where(size > 1e-5, size, 1)
     if is_table(name):
         values = jnp.asarray(found.array(f"{base}.values", np.int8, shape))
         scale = jnp.asarray(found.array(f"{base}.scale", np.float32, shape[:1]))
