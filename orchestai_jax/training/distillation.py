@@ -118,12 +118,8 @@ def _distill(
     statistics = LayerStatistics.of(
         trainable, config.monitoring.layer_norms_every_steps, config.monitoring.histograms_every_steps
     )
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params={"trainable": trainable},
-        opt_state=jax.jit(optimizer.init)(trainable),
-        key=jax.random.key(config.seed),
-        ema=jax.tree.map(jnp.copy, trainable) if training.ema_decay is not None else None,
+    state = TrainState.at_start(
+        {"trainable": trainable}, optimizer, jax.random.key(config.seed), averaged=training.ema_decay is not None
     )
     state = placement.place_state(state, optimizer)
     losses = Losses(teacher, student, fixed, training, placement)

@@ -93,12 +93,8 @@ def train_language_model(
     if config.optimization is not None and config.optimization.enabled:
         hook = OptimizationHook(OptimizationOrchestrator(config.optimization), optimizer, make_step, workdir, placement)
         optimizer, hooks = hook.optimizer, (*hooks, hook)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params={"trainable": parameters},
-        opt_state=jax.jit(optimizer.init)(parameters),
-        key=jax.random.key(config.seed),
-        ema=jax.tree.map(jnp.copy, parameters) if training.ema_decay is not None else None,
+    state = TrainState.at_start(
+        {"trainable": parameters}, optimizer, jax.random.key(config.seed), averaged=training.ema_decay is not None
     )
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:

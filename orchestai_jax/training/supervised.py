@@ -165,13 +165,9 @@ def _train(
     if orchestrator is not None:
         hook = OptimizationHook(orchestrator, optimizer, make_step, workdir, placement)
         optimizer, hooks = hook.optimizer, (*hooks, hook)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params={**parts, "catalog": {"vectors": kept_vectors}},
-        opt_state=jax.jit(optimizer.init)(parts["trainable"]),
-        key=jax.random.key(config.seed, impl="rbg"),  # threefry masks are slow on a CPU
-        ema=jax.tree.map(jnp.copy, parts["trainable"]) if phase.ema_decay is not None else None,
-    )
+    params = {**parts, "catalog": {"vectors": kept_vectors}}
+    key = jax.random.key(config.seed, impl="rbg")  # threefry masks are slow on a CPU
+    state = TrainState.at_start(params, optimizer, key, averaged=phase.ema_decay is not None)
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:
         monitor.note(placement.told(parts["trainable"]))

@@ -7,6 +7,7 @@ from typing import Any, Self
 import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 
 
 @flax.struct.dataclass
@@ -24,6 +25,18 @@ class TrainState:
     key: jax.Array
     skipped: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros((), jnp.int32))  # int32[]
     ema: Any = None
+
+    @classmethod
+    def at_start(cls, params: Any, optimizer: optax.GradientTransformation, key: jax.Array, *, averaged: bool) -> Self:
+        """Before the first step; `averaged`: an average is kept, and begins as a copy of what is trained."""
+        trainable = params["trainable"]
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=jax.jit(optimizer.init)(trainable),
+            key=key,
+            ema=jax.tree.map(jnp.copy, trainable) if averaged else None,
+        )
 
     def averaged(self) -> Self:
         """The state with the average in the parameters' place, as it is validated; itself where there is none."""
