@@ -163,7 +163,7 @@ def export_onnx(encoder: str, file: pathlib.Path) -> None:
 
 def batched(planner: Any, texts: Sequence[str], token_ids: Sequence[Sequence[int]], count: int) -> dict[str, Any]:
     """Plans a second of so many texts handed over at once and one by one, and the share of padding in the batches."""
-    from orchestai_jax.planner.planner import batch_size, in_batches
+    from orchestai_jax.planner.plan_batches import batch_size, in_batches
 
     many = [i % len(texts) for i in range(count)]
     instructions = [texts[i] for i in many]

@@ -140,6 +140,18 @@ class DecodingConfig(Section):
     """Exponent of the length that a plan's log-probability is divided by (beam only; 0 = off)."""
     mbr_temperature: float = Field(default=1.0, gt=0)
     """What the plans' log-probabilities are divided by before they weigh the agreement (mbr only)."""
+    neighbours: int = Field(default=0, ge=0, le=256)
+    """Training instructions, the most alike, whose plans vote too (mbr only; 0 = none; not over large catalogs)."""
+    neighbour_weight: float = Field(default=0.4, ge=0)
+    """What their votes count beside the agreement of the plans found."""
+    neighbour_temperature: float = Field(default=0.02, gt=0)
+    """What their cosines are divided by before they weigh the votes."""
+
+    @model_validator(mode="after")
+    def _neighbours_vote_on_several_plans(self) -> DecodingConfig:
+        if self.neighbours and self.method != "mbr":
+            raise ValueError(f"neighbours vote by minimum Bayes risk: with method {self.method} set neighbours to 0")
+        return self
 
     @property
     def width(self) -> int:

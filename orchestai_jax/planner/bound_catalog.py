@@ -15,6 +15,7 @@ from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_a
 from orchestai_jax.planner.catalog_view import CatalogView
 from orchestai_jax.planner.evidence_reader import EvidenceReader
 from orchestai_jax.planner.model import ModelSpec, Parameters
+from orchestai_jax.planner.past_plans import PlanMemory
 from orchestai_jax.planner.retrieval import Retrieval
 from orchestai_jax.planner.task_type_embedding import embedded_rows
 from orchestai_jax.workflow import Catalog
@@ -38,8 +39,12 @@ def bind(
     catalog: Catalog,
     vectors: Float[np.ndarray, "n hidden"] | Int8Array,
     statistics: PlanStatistics,
+    past: tuple[PlanMemory, Float[np.ndarray, "N V"]] | None = None,
 ) -> BoundCatalog:
-    """A catalog with the vectors of its descriptions: in 8 bits a number for a large one, which is looked up."""
+    """A catalog with the vectors of its descriptions: in 8 bits a number for a large one, which is looked up.
+
+    `past` are plans of training instructions and the instructions' vectors, where there are any to vote.
+    """
     matches = spec.planner.decomposer.match_descriptions
     if isinstance(vectors, Int8Array):
         count = spec.planner.retrieval.candidates
@@ -49,5 +54,9 @@ def bind(
     arrays = build_catalog_arrays(catalog, vectors, statistics)
     embedded = embedded_rows(parameters, "task_types", np.asarray(arrays.descriptions), np.asarray(arrays.known))
     arrays = dataclasses.replace(arrays, embedded=jax.device_put(embedded))
+    if past is not None and spec.planner.decoding.neighbours:
+        memory, instructions = past
+        voters = memory.over(catalog.index, instructions, spec.planner.decomposer.max_tasks)
+        arrays = dataclasses.replace(arrays, past=jax.device_put(voters))
     reader = EvidenceReader.of(catalog) if matches else None
     return BoundCatalog(catalog, CatalogView(arrays, reader, np.arange(size), size), None)

@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.data import PlanningSample
+from orchestai_jax.planner.past_plans import PastPlans
 from orchestai_jax.workflow import ANY, Catalog, describe, types_fit
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,8 @@ class CatalogArrays:
     """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
     embedded: Float[Array, "T hidden"] | None = None
     """The task types' vectors by the network that plans (`embedded_rows`), which are else made for each plan."""
+    past: PastPlans | None = None
+    """What training instructions asked for, where their plans vote."""
 
 
 def description_texts(catalog: Catalog) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ def plan_each(
     lower, mask, evidence = inputs.of(model)
     leaves, structure = jax.tree.flatten((lower, mask, preference, evidence))
 
-    def one(fields: dict[str, Array], row: list[Array]) -> dict[str, Array]:
+    def one(fields: dict[str, Any], row: list[Array]) -> dict[str, Array]:
         lower, mask, preference, evidence = jax.tree.unflatten(structure, [x[None] for x in row])
         plan = decode(model, CatalogArrays(**fields), lower, mask, preference, decoding, evidence)
         return {name: value[0] for name, value in vars(plan).items()}

@@ -14,6 +14,8 @@ from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.description_matcher import Evidence
 from orchestai_jax.planner.graph_generator import pairs_fit
 from orchestai_jax.planner.model import Encoded, PlannerModel
+from orchestai_jax.planner.past_plans import instruction_vectors, votes
+from orchestai_jax.planner.plan_agreement import agreement
 
 NO_PLAN = float(jnp.finfo(jnp.float32).min) / 2
 """Log-probabilities below it belong to places of a beam that no plan filled."""
@@ -47,13 +49,22 @@ def decode(
     preference: Float[Array, "batch 3"],
     decoding: DecodingConfig,
     evidence: Evidence | None = None,
+    vectors: Float[Array, "batch V"] | None = None,
 ) -> DecodedPlans:
-    """Plan a batch of instructions; `lower` comes from `model.lower`, `evidence` is for a description matcher."""
+    """Plan a batch of instructions; `lower` comes from `model.lower`, `evidence` is for a description matcher.
+
+    Where the catalog comes with past plans, those of like instructions vote. `vectors` are the instructions'
+    (`instruction_vectors`) where `lower` is not the output of the layers that no training changes.
+    """
     encoded = model.encode(catalog, lower, mask, evidence=evidence)
     if decoding.method == "labels":
         return _decode_labels(model, catalog, encoded, preference, decoding.label_threshold)
     beams = _search(model, catalog, encoded, decoding.width)
-    best = pick_plan(beams.chosen, beams.logp, catalog.known.shape[0], decoding)
+    size, by_past = catalog.known.shape[0], None
+    if decoding.neighbours and catalog.past is not None:
+        own = vectors if vectors is not None else instruction_vectors(lower, encoded.hidden, mask)
+        by_past = votes(catalog.past, own, beams.chosen, size, decoding)
+    best = pick_plan(beams.chosen, beams.logp, size, decoding, by_past)
 
     def of_best(x: Array) -> Array:
         return jnp.take_along_axis(x, best.reshape(-1, *[1] * (x.ndim - 1)), axis=1)[:, 0]
@@ -217,34 +228,20 @@ def pick_plan(
     logp: Float[Array, "batch beams"],
     num_task_types: int,
     decoding: DecodingConfig,
+    votes: Float[Array, "batch beams"] | None = None,
 ) -> Int[Array, "batch"]:
     """Which of the plans found is given out: the most probable one, or by minimum Bayes risk the one of highest
-    expected agreement (Kumar & Byrne 2004, with the mean of node F1 and link F1 of neighbours in order as the gain)."""
+    expected agreement (Kumar & Byrne 2004, with the mean of node F1 and link F1 of neighbours in order as the gain),
+    to which `votes` are added, `neighbour_weight` times."""
     if decoding.method != "mbr":
         length = jnp.sum(chosen < num_task_types, axis=-1) + 1.0
         return jnp.argmax(logp / length**decoding.length_penalty, axis=1)
     posterior = jax.nn.softmax(logp / decoding.mbr_temperature, axis=-1)
-    expected = jnp.einsum("bij,bj->bi", agreement(chosen, num_task_types), posterior)
+    expected = jnp.einsum("bij,bj->bi", agreement(chosen, chosen, num_task_types), posterior)
+    if votes is not None:
+        expected = expected + decoding.neighbour_weight * votes
     found = logp > NO_PLAN  # a wide beam over a small catalog has places that nothing filled
     return jnp.argmax(jnp.where(found, expected, -1.0), axis=1)
-
-
-def agreement(chosen: Int[Array, "batch beams J"], num_task_types: int) -> Float[Array, "batch beams beams"]:
-    """Of each two plans, the mean of the F1 of their sets of task types and of their sets of pairs of neighbours."""
-    tasks = chosen < num_task_types
-    pairs = chosen[..., :-1] * num_task_types + chosen[..., 1:]
-
-    def f1(items: Array, valid: Array) -> Array:
-        repeats = jnp.tril(items[..., :, None] == items[..., None, :], k=-1)
-        valid = valid & ~jnp.any(repeats, axis=-1)  # sets: what comes again does not count again
-        same = items[:, :, None, :, None] == items[:, None, :, None, :]
-        both = valid[:, :, None, :, None] & valid[:, None, :, None, :]
-        shared = jnp.sum(same & both, axis=(3, 4))
-        count = jnp.sum(valid, axis=-1)
-        total = count[:, :, None] + count[:, None, :]
-        return jnp.where(total > 0, 2 * shared / jnp.maximum(total, 1), 1.0)
-
-    return (f1(chosen, tasks) + f1(pairs, tasks[..., 1:])) / 2
 
 
 def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams: int) -> _Beams:

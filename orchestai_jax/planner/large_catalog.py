@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ class LargeCatalog:
         """`vectors` are those of `description_texts(catalog)`, in that order, as `int8_rows` gives them."""
         self._size = len(catalog.task_types)
         self._arrays = lay_out(catalog, statistics)
-        self._shared = {name: jnp.asarray(self._arrays.pop(name)) for name in SHARED}
+        self._shared: dict[str, Any] = {name: jnp.asarray(self._arrays.pop(name)) for name in SHARED}
         self.descriptions = jax.tree.map(lambda x: x[: self._size], vectors)
         """Of the task types alone."""
         self._of_workers = jax.tree.map(lambda x: x[self._size :], vectors)
@@ -56,7 +57,8 @@ class LargeCatalog:
             "able": able,
             "worker_features": laid["worker_features"][types],
         }
-        return CatalogArrays(**{name: jnp.asarray(array) for name, array in narrowed.items()}, **self._shared)
+        on_device: dict[str, Any] = {name: jnp.asarray(array) for name, array in narrowed.items()}
+        return CatalogArrays(**on_device, **self._shared)
 
     def _worker_vectors(self, rows: Int[np.ndarray, "R"]) -> np.ndarray:
         if not self._of_workers.shape[0]:  # one row that nobody can choose

@@ -40,6 +40,8 @@ from orchestai_jax.planner.model import (
     partition,
     serving_parameters,
 )
+from orchestai_jax.planner.past_plans import PlanMemory, saved_past
+from orchestai_jax.planner.plan_batches import batch_size, in_batches
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, empty_workflow, to_workflow
 from orchestai_jax.planner.planning_programs import PlanningPrograms, parameters_key
 from orchestai_jax.planner.program_cache import ProgramCache
@@ -47,9 +49,6 @@ from orchestai_jax.planner.saved import check_parameters, read_assets, read_spec
 from orchestai_jax.planner.vector_cache import VectorCache, fingerprint
 from orchestai_jax.workflow import Argument, Catalog, Workflow
 
-_BATCH = 32
-_BATCH_TIMES_TYPES = 2**18
-"""Over large catalogs batches shrink, so that rows x task types stays under this and fits into memory."""
 _KEPT_CATALOGS = 8
 """Catalogs whose arrays are kept, the one used longest ago going first."""
 
@@ -75,6 +74,7 @@ class Planner:
         vector_block: int | None = None,
         serving: InferenceScalingConfig | None = None,
         programs: ProgramCache | None = None,
+        past: tuple[PlanMemory, Float[np.ndarray, "N V"]] | None = None,
     ):
         self.spec, self.catalog, self.preference = spec, catalog, preference
         self.calibration = calibration or Calibration()
@@ -88,7 +88,7 @@ class Planner:
         self._parameters = serving_parameters(spec, parameters)
         self._tokenizer, self._statistics = tokenizer, statistics
         self._reader = InstructionReader(tokenizer, min(spec.planner.encoder.max_tokens, spec.encoder.max_positions))
-        self._own = catalog, vectors
+        self._own, self._past = (catalog, vectors), past
         self._programs = PlanningPrograms(lambda: self._graphdef, self._parameters, programs)
         self._bound: dict[int, BoundCatalog] = {}
 
@@ -105,6 +105,7 @@ class Planner:
         tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
         params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
+        past = saved_past(params, reader.assets, str(path))
         programs = ProgramCache(parameters_key(spec, parameters))
         if not programs.has_any:
             check_parameters(parameters, build_structure(spec)[1], str(path))
@@ -122,6 +123,7 @@ class Planner:
             vector_block,
             serving_in_force(reader.data_state),
             programs,
+            past,
         )
         if catalog is not None:
             planner.catalog = catalog
@@ -334,7 +336,8 @@ class Planner:
         return len(catalog.task_types) > self.spec.planner.retrieval.above
 
     def _bind(self, catalog: Catalog, vectors: Float[np.ndarray, "n hidden"] | Int8Array) -> BoundCatalog:
-        return bind(self.spec, lambda: self._graphdef, self._parameters, catalog, vectors, self._statistics)
+        model = self.spec, lambda: self._graphdef, self._parameters
+        return bind(*model, catalog, vectors, self._statistics, self._past)
 
     def _vectors_of(self, catalog: Catalog) -> Float[np.ndarray, "n hidden"] | Int8Array:
         own, vectors = self._own
@@ -384,16 +387,3 @@ class Planner:
     def _weights(self, preference: Preference, rows: int) -> np.ndarray:
         weights = (preference.success, preference.cost, preference.latency)
         return np.tile(np.array(weights, np.float32), (rows, 1))
-
-
-def batch_size(num_task_types: int) -> int:
-    """Instructions planned at once over a catalog of that size: a power of two, at most 32."""
-    return 1 << min(_BATCH, max(1, _BATCH_TIMES_TYPES // num_task_types)).bit_length() - 1
-
-
-def in_batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Instructions by rising length in batches of one size; the first, of short ones, is the one that is not full: its
-    empty rows cost least."""
-    first = len(order) % size
-    rest = [order[i : i + size] for i in range(first, len(order), size)]
-    return [order[:first], *rest] if first else rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from orchestai_jax.training.monitoring import Monitor
 from orchestai_jax.training.train_state import TrainState
 
 
+@runtime_checkable
 class RunControl(Protocol):
     """What a hook may see and change of the run that it is in."""
 
@@ -57,9 +58,9 @@ class RunControl(Protocol):
 class Hook(Protocol):
     """Called by the loop, in the order of the list, from the loop's thread.
 
-    A step's order: the step is started; measurements of the step before are read, logged, and go to `on_step`; at the
-    end of an epoch validation, its log line and `on_epoch`; then the save. So that a run and its resumption are the
-    same, a hook decides by what it is told and by its `state()` only.
+    A step's order: the step is started; measurements of the step before are read, logged, and go to `on_step`; where it
+    is due validation, its log line and `on_validation`; at the end of an epoch `on_epoch`; then the save. So that a
+    run and its resumption are the same, a hook decides by what it is told and by its `state()` only.
     """
 
     @property
@@ -73,6 +74,10 @@ class Hook(Protocol):
 
     def on_step(self, run: RunControl, step: int, values: Mapping[str, float]) -> None:
         """The measurements of a step, one step late. To end the run, raise TrainingDivergedError with the reason."""
+        ...
+
+    def on_validation(self, run: RunControl, metrics: Mapping[str, float]) -> None:
+        """After each validation, before the save."""
         ...
 
     def on_epoch(self, run: RunControl, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -105,6 +110,9 @@ class QuietHook:
         """Do nothing."""
 
     def on_step(self, run: RunControl, step: int, values: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def on_validation(self, run: RunControl, metrics: Mapping[str, float]) -> None:
         """Do nothing."""
 
     def on_epoch(self, run: RunControl, epoch: int, metrics: Mapping[str, float]) -> None:

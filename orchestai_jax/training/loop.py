@@ -307,6 +307,8 @@ class _Run:
         self.record(self.step, "validation", metrics)
         epoch = -(-self.step // self.steps_per_epoch)
         self.monitor.validation(epoch, metrics, is_best)
+        for hook in self.hooks:
+            hook.on_validation(self, metrics)
         if self.step % self.steps_per_epoch == 0:
             for hook in self.hooks:
                 hook.on_epoch(self, epoch, metrics)

@@ -132,6 +132,10 @@ class PlanningData:
         complexity[: len(sample.complexities or ())] = sample.complexities or ()
         return chosen, edges, workers, complexity, np.array(sample.preference or self._default, np.float32)
 
+    def instructions(self, indices: Sequence[int], padded_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens (ids, or frozen layers' output) and mask of the instructions at `indices`, as in a PlanningBatch."""
+        return _pad([self._tokens[i] for i in indices], padded_length)
+
     def preference_of(self, index: int) -> tuple[float, float, float]:
         """The weights under which the workers of a sample are the best: its own, else the default."""
         return self.samples[index].preference or self._default

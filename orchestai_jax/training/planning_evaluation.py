@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
 from orchestai_jax.config import Phase1Config, Preference
 from orchestai_jax.data import PlanningSample, bucket_length
@@ -19,6 +20,7 @@ from orchestai_jax.planner.decoding import DecodedPlans, decode
 from orchestai_jax.planner.loss import PlanningBatch, planning_loss
 from orchestai_jax.planner.model import ModelSpec, merge_parameters
 from orchestai_jax.planner.plan_to_workflow import drawn_edges, pick_worker
+from orchestai_jax.training.past_plan_vectors import PastPlanVectors
 from orchestai_jax.training.placement import Placement
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData
 from orchestai_jax.training.train_state import TrainState
@@ -33,21 +35,28 @@ def make_evaluation(
     config: Phase1Config,
     catalog: Catalog,
     placement: Placement,
+    past: PastPlanVectors | None = None,
+    own_vectors: Float[np.ndarray, "n V"] | None = None,
 ) -> Callable[[TrainState], Mapping[str, float]]:
     """Validation of a state: the loss's parts, node F1, link F1, accuracy and worker choice of plans decoded as they
     will be, `score`, and what their confidences must be scaled by.
 
     `score` is the mean of node F1 and link F1, and of the accuracy of worker choice where samples name workers of task
     types that have several.
+
+    With `past` the plans of like training instructions vote. `own_vectors` are those of the validation instructions
+    where the encoder is frozen, so that its layers are not told apart here; else they are made with each plan.
     """
 
     @jax.jit
-    def measure(params, batch: PlanningBatch, arrays: CatalogArrays) -> tuple[dict[str, jax.Array], DecodedPlans]:
+    def measure(
+        params, batch: PlanningBatch, arrays: CatalogArrays, vectors: jax.Array | None
+    ) -> tuple[dict[str, jax.Array], DecodedPlans]:
         model = merge_parameters(graphdef, {**params["trainable"], **params["frozen"]})
         _, measurements = planning_loss(model, arrays, batch, config, None)
         tokens, mask = batch.tokens, batch.mask
         lower = model.lower(tokens, mask) if tokens.ndim == 2 else tokens
-        decoded = decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding, batch.evidence)
+        decoded = decode(model, arrays, lower, mask, batch.preference, spec.planner.decoding, batch.evidence, vectors)
         return placement.gather((measurements, decoded))
 
     rows = config.batch_size
@@ -65,10 +74,13 @@ def make_evaluation(
         samples: list[PlanningSample] = []
         plans: list[PredictedPlan] = []
         confidences = _Confidences()
+        against = arrays
+        if past is not None:
+            against = dataclasses.replace(arrays, past=placement.everywhere(past.over_catalog(state)))
         for indices, rows_of_batch in batches:
-            batch = data.collate(*rows_of_batch)
-            placed = placement.batch(batch, rows)
-            measurements, decoded = jax.device_get(measure(state.params, placed, arrays))
+            own = None if own_vectors is None else own_vectors[rows_of_batch[0]]
+            placed, own = placement.batch((data.collate(*rows_of_batch), own), rows)
+            measurements, decoded = jax.device_get(measure(state.params, placed, against, own))
             for name, value in measurements.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
             for row, i in enumerate(indices):

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 
 from orchestai_jax.checkpoint import CheckpointError, open_checkpoint
 from orchestai_jax.checkpoint.leaves import check_same, described_leaves
@@ -14,6 +16,7 @@ from orchestai_jax.config import ConfigError, PlannerConfig, RunConfig
 from orchestai_jax.data import Tokenizer, load_tokenizer
 from orchestai_jax.planner.catalog_arrays import PlanStatistics
 from orchestai_jax.planner.model import ModelSpec, Parameters, build_structure
+from orchestai_jax.planner.past_plans import PlanMemory, saved_past
 from orchestai_jax.planner.saved import read_assets, read_spec
 from orchestai_jax.planner.text_encoder import TextEncoderConfig
 from orchestai_jax.training.encoder_choice import ChosenEncoder, sizes_from_scratch
@@ -43,6 +46,8 @@ class StartingPlanner:
     """Where its encoder is from."""
     kept: KeptSamples
     """What it has kept of the samples that it was trained on."""
+    past: tuple[PlanMemory, Float[np.ndarray, "N V"]] | None = None
+    """Its past plans and their instructions' vectors, where such vote."""
 
     @classmethod
     def of(cls, config: RunConfig) -> StartingPlanner | None:
@@ -65,7 +70,8 @@ class StartingPlanner:
         parameters = {**params["trainable"], **params["frozen"]}
         where, source = f"{path} (step {reader.step})", reader.metadata["encoder_source"]
         kept = KeptSamples.of(reader)
-        return cls(where, spec, load_tokenizer(tokenizer), catalog, statistics, parameters, source, kept)
+        past = saved_past(params, reader.assets, path)
+        return cls(where, spec, load_tokenizer(tokenizer), catalog, statistics, parameters, source, kept, past)
 
     def settled(self, config: RunConfig) -> RunConfig:
         """The run's configuration, with what its `planner` section leaves open taken from this planner's."""

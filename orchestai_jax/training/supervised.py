@@ -44,6 +44,7 @@ from orchestai_jax.training.loop_types import LoopResult, Resume, TrainStep
 from orchestai_jax.training.monitoring import Monitor, make_monitor
 from orchestai_jax.training.optimization_hook import OptimizationHook
 from orchestai_jax.training.optimizer import ENCODER_GROUP, PLANNER_GROUP, build_optimizer, learning_rates
+from orchestai_jax.training.past_plan_vectors import KEPT_AS, PastPlanVectors, past_readings
 from orchestai_jax.training.placement import Keep, Placement
 from orchestai_jax.training.planner_arguments import argument_metrics, check_has_arguments, fit_planner_arguments
 from orchestai_jax.training.planning_data import TRAINING_BUCKET, PlanningData, check_samples
@@ -167,12 +168,24 @@ def _train(
         optimizer, hooks = hook.optimizer, (*hooks, hook)
     params = {**parts, "catalog": {"vectors": kept_vectors}}
     key = jax.random.key(config.seed, impl="rbg")  # threefry masks are slow on a CPU
+    past, own_vectors = None, None
+    if config.planner.decoding.neighbours:
+        earlier = start.past if start is not None else None
+        network = spec, graphdef, parameters, tokenizer
+        readings = past_readings(network, train, validation, phase.batch_size, earlier, placement)
+        past = PastPlanVectors(readings, samples.catalog, config.planner.decomposer.max_tasks, placement)
+        own_vectors = readings.of_validation
+    if past is not None:
+        params[KEPT_AS] = past.at_start(2 * spec.encoder.hidden_size)
+        hooks = (past, *hooks)
     state = TrainState.at_start(params, optimizer, key, averaged=phase.ema_decay is not None)
     state = placement.place_state(state, optimizer)
     if placement.mesh is not None:
         monitor.note(placement.told(parts["trainable"]))
     train_step = hook.train_step if hook is not None else make_step(optimizer, keep=placement.keep(state, optimizer))
-    evaluate = make_evaluation(graphdef, catalog, validation, spec, phase, samples.catalog, placement)
+    evaluate = make_evaluation(
+        graphdef, catalog, validation, spec, phase, samples.catalog, placement, past, own_vectors
+    )
     with open_store(workdir, phase) as store, contextlib.closing(batches):
         return run_loop(
             state=state,
@@ -187,7 +200,8 @@ def _train(
             resume=resume,
             metadata=planner_metadata(spec, config.worker.preference, source, config.model_dump(mode="json")),
             assets=planner_assets(tokenizer, samples.catalog, statistics)
-            | kept_samples(samples.train, samples.validation, config.data.keep_samples),
+            | kept_samples(samples.train, samples.validation, config.data.keep_samples)
+            | (past.memory.to_assets() if past is not None else {}),
             monitor=monitor,
             hooks=(LayerMonitor(layers, monitoring), *hooks),
             trackers=functools.partial(open_trackers, config, workdir),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestai_jax.config import DecodingConfig
-from orchestai_jax.planner.decoding import NO_PLAN, agreement, decode, decode_given, decode_ranked, pick_plan
+from orchestai_jax.planner.decoding import NO_PLAN, decode, decode_given, decode_ranked, pick_plan
 from orchestai_jax.planner.model import build_model, merge_parameters, split_parameters
 
 WEIGHTS = np.tile(np.array([1, 0.25, 0.25], np.float32), (4, 1))
@@ -212,7 +212,7 @@ def test_agreement_of_plans_equals_that_of_sets(repeats):
     for _ in range(20):
         plans, padded = _random_plans(random, repeats)
         wanted = [[_agreement_of_sets(a, b) for b in plans] for a in plans]
-        np.testing.assert_allclose(agreement(jnp.asarray(padded), 7)[0], wanted, atol=1e-6)
+        np.testing.assert_allclose(agreement(jnp.asarray(padded), jnp.asarray(padded), 7)[0], wanted, atol=1e-6)
 
 
 def test_minimum_bayes_risk_picks_the_plan_that_most_of_the_probability_agrees_with():

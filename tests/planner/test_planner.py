@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestai_jax.config import Preference
 from orchestai_jax.planner import planner as planner_module
 from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.plan_batches import batch_size, in_batches
 from orchestai_jax.workflow import Catalog, Link, Port, TaskType, WorkerSpec, topological_order, validate_workflow
 
 FAULTS_OF_TEXT = {"missing_argument"}
@@ -114,12 +115,12 @@ def test_no_task_types_at_all(planner):
 
 @pytest.mark.parametrize(("types", "rows"), [(1, 32), (260, 32), (8192, 32), (10_000, 16), (100_000, 2), (10**7, 1)])
 def test_batches_shrink_over_large_catalogs(types, rows):
-    assert planner_module.batch_size(types) == rows
+    assert batch_size(types) == rows
 
 
 @given(count=st.integers(0, 70), size=st.sampled_from([1, 2, 32]))
 def test_batches_hold_everything_once_and_only_the_first_is_not_full(count, size):
-    batches = planner_module.in_batches(range(count), size)
+    batches = in_batches(range(count), size)
     assert [i for batch in batches for i in batch] == list(range(count))
     assert all(len(batch) == size for batch in batches[1:])
     assert all(0 < len(batch) <= size for batch in batches)
