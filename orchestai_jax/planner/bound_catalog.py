@@ -53,7 +53,10 @@ def bind(
     size = len(catalog.task_types)
     arrays = build_catalog_arrays(catalog, vectors, statistics)
     embedded = embedded_rows(parameters, "task_types", np.asarray(arrays.descriptions), np.asarray(arrays.known))
-    arrays = dataclasses.replace(arrays, embedded=jax.device_put(embedded))
+    kernel, bias = (np.asarray(parameters[f"decomposer.project.{name}"]) for name in ("kernel", "bias"))
+    arrays = dataclasses.replace(
+        arrays, **jax.device_put({"embedded": embedded, "projected": embedded @ kernel + bias})
+    )
     if past is not None and spec.planner.decoding.neighbours:
         memory, instructions = past
         voters = memory.over(catalog.index, instructions, spec.planner.decomposer.max_tasks)

@@ -124,6 +124,8 @@ class CatalogArrays:
     """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
     embedded: Float[Array, "T hidden"] | None = None
     """The task types' vectors by the network that plans (`embedded_rows`), which are else made for each plan."""
+    projected: Float[Array, "T hidden"] | None = None
+    """`embedded` as the decoder reads a type that it chose (`Decomposer.project`), else made for each choice."""
     past: PastPlans | None = None
     """What training instructions asked for, where their plans vote."""
 

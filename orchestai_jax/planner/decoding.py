@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.config import DecodingConfig
+from orchestai_jax.planner.beam_search import search
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 from orchestai_jax.planner.description_matcher import Evidence
 from orchestai_jax.planner.graph_generator import pairs_fit
@@ -59,7 +58,7 @@ def decode(
     encoded = model.encode(catalog, lower, mask, evidence=evidence)
     if decoding.method == "labels":
         return _decode_labels(model, catalog, encoded, preference, decoding.label_threshold)
-    beams = _search(model, catalog, encoded, decoding.width)
+    beams = search(model, catalog, encoded, decoding.width)
     size, by_past = catalog.known.shape[0], None
     if decoding.neighbours and catalog.past is not None:
         own = vectors if vectors is not None else instruction_vectors(lower, encoded.hidden, mask)
@@ -111,7 +110,7 @@ def decode_ranked(
     Places that nothing filled (more beams than there are plans) have a `plan_logp` below `NO_PLAN`.
     """
     encoded = model.encode(catalog, lower, mask, evidence=evidence)
-    found = _search(model, catalog, encoded, beams)  # top_k leaves them in order
+    found = search(model, catalog, encoded, beams)  # top_k leaves them in order
     rows = Encoded(
         hidden=jnp.repeat(encoded.hidden, beams, axis=0),
         mask=jnp.repeat(encoded.mask, beams, axis=0),
@@ -210,19 +209,6 @@ def _complete(model, catalog, encoded, chosen, states, task_logp, plan_logp, sup
     )
 
 
-@struct.dataclass
-class _Beams:
-    step: Int[Array, ""]
-    chosen: Int[Array, "batch beams J"]
-    states: Float[Array, "batch beams J hidden"]
-    task_logp: Float[Array, "batch beams J"]
-    logp: Float[Array, "batch beams"]
-    done: Bool[Array, "batch beams"]
-    used: Bool[Array, "batch beams T1"]
-    cache: Any
-    """The decoder block's, its arrays [batch, beams, ...]."""
-
-
 def pick_plan(
     chosen: Int[Array, "batch beams J"],
     logp: Float[Array, "batch beams"],
@@ -242,73 +228,3 @@ def pick_plan(
         expected = expected + decoding.neighbour_weight * votes
     found = logp > NO_PLAN  # a wide beam over a small catalog has places that nothing filled
     return jnp.argmax(jnp.where(found, expected, -1.0), axis=1)
-
-
-def _search(model: PlannerModel, catalog: CatalogArrays, encoded: Encoded, beams: int) -> _Beams:
-    """Beam search: the plans found, whole."""
-    decomposer, spec = model.decomposer, model.spec.planner.decomposer
-    size, max_tasks = catalog.known.shape[0], decomposer.max_tasks
-    batch, hidden = encoded.hidden.shape[0], encoded.hidden.shape[2]
-    lowest = jnp.finfo(jnp.float32).min
-    block = decomposer.block
-    cross = block.cross_attention.keys_values(encoded.hidden)
-    directions = encoded.directions
-    labels = jnp.repeat(encoded.labels, beams, axis=0)
-    rows = batch * beams
-    first = _Beams(
-        step=jnp.zeros((), jnp.int32),
-        chosen=jnp.full((batch, beams, max_tasks), size, jnp.int32),
-        states=jnp.zeros((batch, beams, max_tasks, hidden)),
-        task_logp=jnp.zeros((batch, beams, max_tasks)),
-        logp=jnp.full((batch, beams), lowest).at[:, 0].set(0.0),
-        done=jnp.zeros((batch, beams), bool),
-        used=jnp.zeros((batch, beams, size + 1), bool),
-        cache=_split_rows(block.initial_cache(rows, max_tasks + 1), batch),
-    )
-
-    def advance(beam: _Beams) -> _Beams:
-        step = beam.step
-        last = jax.lax.dynamic_index_in_dim(beam.chosen, jnp.maximum(step - 1, 0), axis=2, keepdims=False)
-        previous = jnp.where(step == 0, size, last).reshape(-1)  # [batch * beams]
-        x = decomposer.inputs(encoded.task_types, previous[:, None]) + decomposer.position[...][step]
-        flat = jax.tree.map(lambda c: c.reshape(rows, *c.shape[2:]), beam.cache)
-        x, cache = block.step(x, step, flat, cross, encoded.mask)
-        state = decomposer.state(x.reshape(batch, beams, hidden), encoded.hidden, encoded.mask).reshape(rows, hidden)
-        logits = decomposer.logits(catalog, directions, state, previous, labels).reshape(batch, beams, -1)
-        is_stop = jnp.arange(size + 1) == size
-        if not spec.allow_repeats:
-            logits = jnp.where(beam.used & ~is_stop, lowest, logits)
-        logits = jnp.where((step == 0) & is_stop, lowest, logits)  # a plan has at least one task
-        logits = jnp.where((step == max_tasks) & ~is_stop, lowest, logits)
-        logp = jax.nn.log_softmax(logits, axis=-1)
-        logp = jnp.where(beam.done[..., None], jnp.where(is_stop, 0.0, lowest), logp)
-        total = jnp.maximum(beam.logp[..., None] + logp, lowest).reshape(batch, -1)
-        best, index = jax.lax.top_k(total, beams)
-        parent, choice = index // (size + 1), index % (size + 1)
-
-        def of_parent(x: Array) -> Array:
-            return jnp.take_along_axis(x, parent.reshape(batch, beams, *[1] * (x.ndim - 2)), axis=1)
-
-        done = of_parent(beam.done) | (choice == size)
-        write = jnp.minimum(step, max_tasks - 1)
-        fresh = ~done & (step < max_tasks)
-        chosen, task_logp, states = of_parent(beam.chosen), of_parent(beam.task_logp), of_parent(beam.states)
-        state = of_parent(state.reshape(batch, beams, hidden))
-        choice_logp = jnp.take_along_axis(of_parent(logp), choice[..., None], axis=-1)[..., 0]
-        return _Beams(
-            step=step + 1,
-            chosen=chosen.at[:, :, write].set(jnp.where(fresh, choice, chosen[:, :, write])),
-            states=states.at[:, :, write].set(jnp.where(fresh[..., None], state, states[:, :, write])),
-            task_logp=task_logp.at[:, :, write].set(jnp.where(fresh, choice_logp, task_logp[:, :, write])),
-            logp=best,
-            done=done,
-            used=of_parent(beam.used) | (jax.nn.one_hot(choice, size + 1, dtype=bool) & ~done[..., None]),
-            cache=jax.tree.map(of_parent, _split_rows(cache, batch)),
-        )
-
-    return jax.lax.while_loop(lambda b: ~jnp.all(b.done) & (b.step <= max_tasks), advance, first)
-
-
-def _split_rows(cache: Any, batch: int) -> Any:
-    """Arrays [batch * beams, ...] as [batch, beams, ...]."""
-    return jax.tree.map(lambda c: c.reshape(batch, -1, *c.shape[1:]), cache)

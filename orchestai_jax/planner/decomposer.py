@@ -68,12 +68,18 @@ class Decomposer(nnx.Module):
         self.stop_bias = nnx.Param(jnp.array(0.0))
 
     def inputs(
-        self, task_types: Float[Array, "T hidden"], chosen: Int[Array, "batch n"]
+        self,
+        task_types: Float[Array, "T hidden"],
+        chosen: Int[Array, "batch n"],
+        projected: Float[Array, "T hidden"] | None = None,
     ) -> Float[Array, "batch n hidden"]:
-        """What the decoder reads for chosen types (T = the start), without positions."""
-        vectors = jnp.take(task_types, chosen, axis=0, mode="fill", fill_value=0.0)
+        """What the decoder reads for chosen types (T = the start), without positions.
+
+        `projected`: what `project` makes of `task_types`, where that is known.
+        """
+        vectors = jnp.take(task_types if projected is None else projected, chosen, axis=0, mode="fill", fill_value=0.0)
         is_start = (chosen == task_types.shape[0])[..., None]
-        return jnp.where(is_start, self.begin[...], self.project(vectors))
+        return jnp.where(is_start, self.begin[...], self.project(vectors) if projected is None else vectors)
 
     def states(
         self,

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from orchestai_jax.config import DecodingConfig
+from orchestai_jax.planner.bound_catalog import bind
 from orchestai_jax.planner.decoding import NO_PLAN, decode, decode_given, decode_ranked, pick_plan
 from orchestai_jax.planner.model import build_model, merge_parameters, split_parameters
+from orchestai_jax.planner.plan_agreement import agreement
 
 WEIGHTS = np.tile(np.array([1, 0.25, 0.25], np.float32), (4, 1))
 
@@ -126,6 +128,19 @@ def test_every_decoder_steps_as_it_is_taught(tiny, inputs, changes, has):
     assert part
     without = {k: v * (k not in part) for k, v in parameters.items()}
     assert abs(_decode(graphdef, without, tiny[3], *inputs, 64).plan_logp[1] - decoded.plan_logp[1]) > 1e-3
+
+
+def test_what_is_made_once_a_catalog_is_what_the_network_makes(tiny, shaken, catalog):
+    spec, graphdef, _, _, vectors, statistics = tiny
+    view = bind(spec, lambda: graphdef, shaken, catalog, np.asarray(vectors), statistics).whole
+    assert view is not None
+    model = merge_parameters(graphdef, shaken)
+    embedded = model.task_types(view.arrays.descriptions, view.arrays.known)
+    np.testing.assert_allclose(view.arrays.embedded, embedded, atol=1e-5)
+    np.testing.assert_allclose(view.arrays.projected, model.decomposer.project(embedded), atol=1e-5)
+    chosen = jnp.arange(6)[None]  # the last one is the start
+    read = model.decomposer.inputs(embedded, chosen, view.arrays.projected)
+    np.testing.assert_allclose(read, model.decomposer.inputs(embedded, chosen), atol=1e-5)
 
 
 def test_beam_is_never_less_probable_than_greedy(tiny, shaken, inputs):
