@@ -22,7 +22,8 @@ class PlattScaling:
 
     def __call__(self, probability: float) -> float:
         """The calibrated probability, in (0, 1)."""
-        z = self.scale * float(_logit(np.float64(probability))) + self.bias
+        clipped = min(max(probability, _CLIP), 1 - _CLIP)  # as _logit, which takes ten times as long for one number
+        z = self.scale * (math.log(clipped) - math.log1p(-clipped)) + self.bias
         return 1 / (1 + math.exp(-min(max(z, -30.0), 30.0)))
 
 

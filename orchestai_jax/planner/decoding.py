@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -38,6 +39,13 @@ class DecodedPlans:
     worker_logp: Float[Array, "batch J M"]
     """Of the workers that can do each task, in catalog order (rows of `CatalogArrays.able`)."""
     complexity: Float[Array, "batch J"]
+
+
+def plan_rows(plans: DecodedPlans) -> list[DecodedPlans]:
+    """Each row's plan, as NumPy arrays. On a CPU they are views: `jax.device_get` takes ten times as long."""
+    arrays = {name: np.asarray(x) for name, x in vars(plans).items()}
+    count = len(arrays["chosen"])
+    return [DecodedPlans(**{name: x[row] for name, x in arrays.items()}) for row in range(count)]
 
 
 def decode(

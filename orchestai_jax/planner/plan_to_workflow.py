@@ -63,7 +63,7 @@ def to_workflow(
                 arguments=arguments,
                 depends_on=tuple(sorted(sources, key=lambda name: int(name[1:]))),
                 confidence=calibration.task(float(plan.task_support[j])),
-                complexity=float(np.clip(plan.complexity[j], 0, 1)),
+                complexity=min(max(float(plan.complexity[j]), 0.0), 1.0),
             )
         )
     if not catalog.workers:

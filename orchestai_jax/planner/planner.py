@@ -26,7 +26,7 @@ from orchestai_jax.planner.calibration import Calibration
 from orchestai_jax.planner.catalog_arrays import PlanStatistics, description_texts
 from orchestai_jax.planner.catalog_view import CatalogView
 from orchestai_jax.planner.compiled import PlanningInputs
-from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans
+from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, plan_rows
 from orchestai_jax.planner.description_vectors import catalog_vectors, int8_catalog_vectors
 from orchestai_jax.planner.encoded_vectors import int8_rows, saved_vectors
 from orchestai_jax.planner.evidence_reader import Offsets
@@ -173,10 +173,10 @@ class Planner:
         if bound.retrieval is not None and rows > 1:  # each over candidates of its own
             catalogs = stacked([view.arrays for view in [*views, *views[-1:] * (rows - len(views))]])
             model = self._graphdef, decoding, self._parameters
-            decoded = jax.device_get(compiled.plan_each(*model, catalogs, inputs, weights))
+            decoded = compiled.plan_each(*model, catalogs, inputs, weights)
         else:
-            decoded = jax.device_get(self._programs.plan(decoding, views[0].arrays, inputs, weights))
-        return [view.of_catalog(jax.tree.map(lambda x, row=row: x[row], decoded)) for row, view in enumerate(views)]
+            decoded = self._programs.plan(decoding, views[0].arrays, inputs, weights)
+        return [view.of_catalog(plan) for view, plan in zip(views, plan_rows(decoded), strict=False)]
 
     def candidates(
         self, text: str, n: int = 4, catalog: Catalog | None = None, preference: Preference | None = None
@@ -195,10 +195,8 @@ class Planner:
             return []
         (view,), inputs = self._read(self._bound_to(catalog), [text], tokens)
         weights = self._weights(preference, 1)
-        decoded = jax.device_get(
-            compiled.plan_ranked(self._graphdef, n, self._parameters, view.arrays, inputs, weights)
-        )
-        plans = [view.of_catalog(jax.tree.map(lambda x, rank=rank: x[rank], decoded)) for rank in range(n)]
+        decoded = compiled.plan_ranked(self._graphdef, n, self._parameters, view.arrays, inputs, weights)
+        plans = [view.of_catalog(plan) for plan in plan_rows(decoded)]
         return [
             to_workflow(text, plan, catalog, self.spec.planner, preference, self.calibration, fill=self._fill)
             for plan in plans
