@@ -48,7 +48,7 @@ def _backward(op: Op, implementation: str, config: Any, weight: QuantizedWeight,
     return dx.astype(dy.dtype), jax.tree.map(_no_gradient, weight)
 
 
-def _no_gradient(leaf: Array) -> Array | np.ndarray:
+def _no_gradient(leaf: Array | np.ndarray) -> Array | np.ndarray:
     if jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.zeros_like(leaf)
     return np.zeros(leaf.shape, jax.dtypes.float0)

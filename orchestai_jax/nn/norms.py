@@ -1,10 +1,11 @@
-"""Root-mean-square normalisation."""
+"""Root-mean-square normalisation, and layer norms as operations take them."""
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+from orchestai_kernels.encoder_block import Norm
 from orchestai_kernels.rms_norm import rms_normed
 
 
@@ -19,3 +20,10 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
         """Normalise the last axis."""
         return rms_normed(x, self.weight[...], self.epsilon)
+
+
+def layer_norm_weights(layer: nnx.LayerNorm) -> Norm:
+    """A layer norm's scale and bias, which it must have."""
+    assert layer.scale is not None
+    assert layer.bias is not None
+    return Norm(layer.scale[...], layer.bias[...])

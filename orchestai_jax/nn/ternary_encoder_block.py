@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
+from orchestai_kernels.arrays import TernaryArray
+from orchestai_kernels.ternary_encoder_block import TernaryBlockWeights, TernaryDense, ternary_encoder_block
 
-from orchestai_jax.nn.norms import RMSNorm
+from orchestai_jax.nn.norms import RMSNorm, layer_norm_weights
 from orchestai_jax.nn.straight_through import Strength
 from orchestai_jax.nn.ternary_linear import TernaryLinear
 
@@ -53,7 +57,18 @@ class TernaryEncoderBlock(nnx.Module):
         strength: Strength = None,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "batch n hidden"]:
-        """Apply the block; dropout acts only when `rngs` is given, `strength` only on float weights."""
+        """Apply the block; dropout acts only when `rngs` is given, `strength` only on float weights.
+
+        With packed weights and no dropout, what comes out of tokens behind a sequence's last that counts means nothing
+        (`ternary_encoder_block`).
+        """
+        packed = None if rngs is not None else self._packed()
+        if packed is not None:
+            epsilon, sub_norm = self.attention_norm.epsilon, self.attention_sub_norm
+            sub_epsilon = 0.0 if sub_norm is None else sub_norm.epsilon
+            return ternary_encoder_block(
+                x, mask, packed, heads=self.num_heads, epsilon=epsilon, sub_epsilon=sub_epsilon
+            )
 
         def drop(y: Array) -> Array:
             return y if rngs is None else self.dropout(y, deterministic=False, rngs=rngs)
@@ -79,6 +94,21 @@ class TernaryEncoderBlock(nnx.Module):
     ) -> Float[Array, "batch n intermediate"]:
         """The feed-forward's inner activations (exact GELU), before the sub-norm."""
         return jax.nn.gelu(self.up(x, strength=strength), approximate=False)
+
+    def _packed(self) -> TernaryBlockWeights | None:
+        """The weights as the op takes them; None where a matrix is not packed."""
+        layers = (self.qkv, self.out, self.up, self.down)
+        matrices: list[Any] = [layer.weight.get_value() for layer in layers]
+        if not all(isinstance(matrix, TernaryArray) for matrix in matrices):
+            return None
+        qkv, out, up, down = (
+            TernaryDense(matrix, layer.scale[...], layer.bias[...])
+            for matrix, layer in zip(matrices, layers, strict=True)
+        )
+        sub_norms = self.attention_sub_norm, self.feed_forward_sub_norm
+        before_out, before_down = (None if norm is None else norm.weight[...] for norm in sub_norms)
+        norms = layer_norm_weights(self.attention_norm), layer_norm_weights(self.feed_forward_norm)
+        return TernaryBlockWeights(qkv, before_out, out, norms[0], up, before_down, down, norms[1])
 
 
 def _normed(norm: RMSNorm | None, x: Array) -> Array:

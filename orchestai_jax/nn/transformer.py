@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
-from orchestai_kernels.encoder_block import BlockWeights, Dense, Norm, encoder_block
+from orchestai_kernels.encoder_block import BlockWeights, Dense, encoder_block
 
 from orchestai_jax.nn.attention import MultiHeadAttention
 from orchestai_jax.nn.feed_forward import FeedForward
+from orchestai_jax.nn.norms import layer_norm_weights
 
 
 class EncoderBlock(nnx.Module):
@@ -59,10 +60,10 @@ class EncoderBlock(nnx.Module):
             key=_dense(attention.key),
             value=_dense(attention.value),
             out=_dense(attention.out),
-            attention_norm=_norm(self.attention_norm),
+            attention_norm=layer_norm_weights(self.attention_norm),
             up=_dense(feed_forward.up),
             down=_dense(feed_forward.down),
-            feed_forward_norm=_norm(self.feed_forward_norm),
+            feed_forward_norm=layer_norm_weights(self.feed_forward_norm),
         )
 
 
@@ -196,9 +197,3 @@ def _dropper(dropout: nnx.Dropout, rngs: nnx.Rngs | None):
 def _dense(layer: nnx.Linear) -> Dense:
     assert layer.bias is not None
     return Dense(layer.kernel[...], layer.bias[...])
-
-
-def _norm(layer: nnx.LayerNorm) -> Norm:
-    assert layer.scale is not None
-    assert layer.bias is not None
-    return Norm(layer.scale[...], layer.bias[...])

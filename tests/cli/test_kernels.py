@@ -79,8 +79,8 @@ def test_shapes_of_a_model(command, tmp_path):
     [
         (
             ["list", "--op", "softmax"],
-            "op is one of attention, cached_attention, encoder_block, feed_forward, graph_attention, ternary_matmul, "
-            "int8_matmul",
+            "op is one of attention, cached_attention, encoder_block, feed_forward, graph_attention, "
+            "ternary_encoder_block, ternary_matmul, int8_matmul",
         ),
         (["tune", "--shape", "tiny"], "--shape names a shape of one op: give --op once beside it"),
         (["bench", "--op", "attention", "--shape", "none"], "attention has no shape 'none'; it has char_lm_train"),

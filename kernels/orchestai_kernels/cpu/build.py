@@ -55,7 +55,7 @@ def build(library: pathlib.Path = LIBRARY) -> pathlib.Path:
     headers = ffi_headers()
     compiler = _compiler()
     extra = {"x86_64": _X86_FLAGS, "amd64": _X86_FLAGS, "aarch64": _ARM_FLAGS, "arm64": _ARM_FLAGS}
-    targets = dict.fromkeys(("matmul", "cached_attention", "encoder_block"), (f"-I{headers}",))
+    targets = dict.fromkeys(("matmul", "cached_attention", "encoder_block", "ternary_encoder_block"), (f"-I{headers}",))
     plain = {"portable": (), "encoder_portable": _FUSED, "library": ()}
     units = {**plain, **targets, **extra.get(platform.machine().lower(), {})}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ TARGETS = {
     "orchestai_cached_attention": "OrchestaiCachedAttention",
     "orchestai_cached_attention_int8": "OrchestaiCachedAttentionInt8",
     "orchestai_encoder_block": "OrchestaiEncoderBlock",
+    "orchestai_ternary_encoder_block": "OrchestaiTernaryEncoderBlock",
 }
 """Names of the FFI targets, with the symbols behind them."""
 

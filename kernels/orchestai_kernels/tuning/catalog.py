@@ -17,6 +17,7 @@ OP_NAMES = (
     "encoder_block",
     "feed_forward",
     "graph_attention",
+    "ternary_encoder_block",
     "ternary_matmul",
     "int8_matmul",
 )

@@ -202,7 +202,7 @@ void attend_sequence(const AttendedHead& head) {
   }
   for (int64_t column = 0; column < dim; column += kWidth) {
     rows_by_panel(weights, padded, count, head.values + column, head.stride, count, nullptr, nullptr, 0,
-                  head.out + column, head.stride);
+                  head.out + column, head.out_stride);
   }
 }
 
@@ -228,6 +228,25 @@ void add_norm(float* x, const float* added, int64_t rows, int64_t columns, const
     for (int64_t k = 0; k < columns; k += kLanes) {
       store(of_row + k, (load(of_row + k) - mean) * (reciprocal * load(scale + k)) + load(bias + k));
     }
+  }
+}
+
+// Each row of x: plus bias, GELU where wanted, then over its root mean square (Zhang & Sennrich 2019) and times `norm`.
+void finish(float* x, int64_t rows, int64_t columns, const float* bias, bool gelu_wanted, const float* norm,
+            float epsilon) {
+  for (int64_t row = 0; row < rows; ++row) {
+    float* of_row = x + row * columns;
+    Vector squares = {};
+    for (int64_t k = 0; k < columns; k += kLanes) {
+      Vector value = load(of_row + k);
+      if (bias != nullptr) value += load(bias + k);
+      if (gelu_wanted) value = gelu(value);
+      squares += value * value;
+      store(of_row + k, value);
+    }
+    if (norm == nullptr) continue;
+    const float reciprocal = 1.0f / __builtin_sqrtf(sum_of(squares) / static_cast<float>(columns) + epsilon);
+    for (int64_t k = 0; k < columns; k += kLanes) store(of_row + k, load(of_row + k) * reciprocal * load(norm + k));
   }
 }
 

@@ -6,7 +6,7 @@
 namespace orchestai {
 
 const EncoderKernels* encoder_avx512() {
-  static const EncoderKernels kernels = {dense, attend_sequence, add_norm};
+  static const EncoderKernels kernels = {dense, attend_sequence, add_norm, finish};
   return &kernels;
 }
 

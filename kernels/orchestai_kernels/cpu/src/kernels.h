@@ -77,11 +77,12 @@ struct Dense {
   bool gelu;
 };
 
-// One head of one sequence; its rows lie `stride` floats apart.
+// One head of one sequence; rows of queries, keys and values lie `stride` floats apart, those of `out` `out_stride`.
 struct AttendedHead {
   int64_t count;     // tokens
   int64_t head_dim;  // a multiple of kPanel
   int64_t stride;
+  int64_t out_stride;
   float scale;
   const float* queries;
   const float* keys;
@@ -95,7 +96,7 @@ constexpr int64_t attend_scratch(int64_t count, int64_t head_dim) {
   return (count + 1) * ((count + kPanel - 1) / kPanel * kPanel) + kPanel * head_dim;
 }
 
-// An encoder's block, in float32.
+// What encoders' blocks compute in float32.
 struct EncoderKernels {
   // The panels from `begin` up to `end`; `packed` has room for [depth, kPanel].
   void (*dense)(const Dense& of, int64_t begin, int64_t end, float* packed);
@@ -103,6 +104,10 @@ struct EncoderKernels {
   // x = layer norm of x + added, both [rows, columns].
   void (*add_norm)(float* x, const float* added, int64_t rows, int64_t columns, const float* scale, const float* bias,
                    float epsilon);
+  // Each row of x [rows, columns], columns a multiple of kPanel: plus `bias` where there is one, GELU where wanted, then
+  // over its root mean square and times `norm` where there is one.
+  void (*finish)(float* x, int64_t rows, int64_t columns, const float* bias, bool gelu, const float* norm,
+                 float epsilon);
 };
 
 const EncoderKernels* encoder_portable();

@@ -1,9 +1,8 @@
 // The XLA FFI targets of matrix products, and the leading axes that vmap gives them.
-#include <cstdlib>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "quantized.h"
 #include "targets.h"
 
 namespace orchestai {
@@ -46,33 +45,12 @@ bool fits(const Lead& lead, ffi::Span<const int64_t> dims) {
   return true;
 }
 
-// Memory for quantised tokens, freed with the object.
-class Quantized {
- public:
-  Quantized(int64_t count, int64_t columns, int64_t tile)
-      : values_(static_cast<int8_t*>(std::malloc((count + 1) * columns + 64))), sums_(count), reciprocal_(count) {
-    tokens = {count, columns, tile, values_.get(), sums_.data(), reciprocal_.data()};
-  }
-  bool ok() const { return values_ != nullptr; }
-  Tokens tokens;
-
- private:
-  struct Free {
-    void operator()(int8_t* p) const { std::free(p); }
-  };
-  std::unique_ptr<int8_t, Free> values_;
-  std::vector<int32_t> sums_;
-  std::vector<float> reciprocal_;
-};
-
 // Whether x and y have the last two axes that are read from each; asked before any is.
 bool have_axes(ffi::Span<const int64_t> x_dims, ffi::Span<const int64_t> y_dims) {
   return x_dims.size() >= 2 && y_dims.size() == x_dims.size();
 }
 
 constexpr char kWrongAxes[] = "x and y need the same axes, two at least";
-
-int64_t padded(int64_t columns) { return (columns + kColumnBlock - 1) / kColumnBlock * kColumnBlock; }
 
 // One call or a batch of them, of x and y that have their axes: finds the inner parts and calls body(x, weight's index,
 // scale's index, y, tokens). Weights are stacks, [leading axes, stack, w_inner axes], of which `index` says which.
