@@ -1,0 +1,220 @@
+"""UltraTool, the planner without its parts: graph layer, descriptions, search, votes of past plans.
+
+Beside the planner of one seed: other ways to decode it, planners trained without a part or with another encoder, and
+the same tasks joined in a chain. All are scored on test.jsonl, once each, and compared sample by sample. A training
+that was stopped goes on, and a finished one is reused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from _machine import ROOT, command_line, describe_machine
+from _script import run_script, wide_console
+from _training_runs import train_or_reuse
+from planner_ultratool import QUICK
+from rich.table import Table
+
+from orchestai_jax.config import DecodingConfig, RunConfig, load_config
+from orchestai_jax.data import PlanningSample, load_samples, save_samples
+from orchestai_jax.evaluation import PlanningReport, bootstrap_interval, evaluate_planner
+from orchestai_jax.planner import Planner
+from orchestai_jax.training.planning_data import step_clause
+from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
+from orchestai_jax.workflow import Catalog, TaskType
+
+FIGURES = ("node_f1", "link_f1", "accuracy")
+WHOLE = "the planner"
+
+DECODED: dict[str, dict[str, Any]] = {
+    "no votes of past plans": {"neighbours": 0},
+    "no rescoring (the most probable of the beam)": {"method": "beam", "neighbours": 0},
+    "greedy": {"method": "greedy", "neighbours": 0},
+}
+"""The same planner, decoded in other ways."""
+
+TRAINED: dict[str, tuple[str, ...]] = {
+    "no graph layer": ("planner.graph_generator.layer=none",),
+    "no descriptions": ("planner.decomposer.free_embedding_dropout=0",),
+    "ternary encoder": (),
+}
+"""Planners that are trained for it, and what of the configuration they change. See `of_another`."""
+
+EXAMPLES = """examples:
+  python experiments/planner_ablations.py
+  python experiments/planner_ablations.py --rows greedy "no graph layer"
+  python experiments/planner_ablations.py --quick
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    options = parse(arguments)
+    console = wide_console()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    config = configuration(options)
+    test_file = pathlib.Path(str(config.data.train)).parent / "test.jsonl"
+    test_format, samples = config.data.format, load_training_samples(config)
+    if options.quick:
+        samples = dataclasses.replace(samples, train=samples.train[:64], validation=samples.validation[:16])
+        config = over_files(config, samples.catalog, samples, options.workdir / "few")
+    whole = train_or_reuse(config, options.planner, say=console.print)
+    test = list(load_samples(test_file, test_format, samples.catalog))[: 16 if options.quick else None]
+    reports = {WHOLE: evaluate_planner(Planner.from_checkpoint(whole.workdir), test)}
+    for row in options.rows:
+        console.print(row)
+        if row in DECODED:
+            reports[row] = evaluate_planner(decoded_by(whole.workdir, DECODED[row]), test)
+        else:
+            reports[row] = of_another(row, config, samples, test, options, console.print)
+    result = {
+        "what": "UltraTool test.jsonl: the planner of one seed without its parts",
+        "command": command_line("planner_ablations.py", arguments),
+        "quick": options.quick,
+        "seed": options.seed,
+        "n": {"train": len(samples.train), "validation": len(samples.validation), "test": len(test)},
+        "rows": {row: compared(report, reports[WHOLE]) for row, report in reports.items()},
+        "tasks_joined_in_a_chain": {"link_f1": float(reports[WHOLE].chain_link_f1.mean())},
+        "machine": describe_machine(),
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    out = options.results / "planner_ablations.json"
+    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    console.print(table(result))
+    console.print(f"written: {out}")
+    return result
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of all configurations")
+    rows = [*DECODED, *TRAINED]
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of every training (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
+    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
+    parser.add_argument(
+        "--planner", type=pathlib.Path, help="the whole one (default: runs/planner_ultratool/seed-SEED)"
+    )
+    parser.add_argument("--ternary", type=pathlib.Path, help="default: runs/planner_ultratool_ternary/seed-SEED")
+    parser.add_argument("--workdir", type=pathlib.Path, help="of the others (default: runs/planner_ablations)")
+    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
+    options = parser.parse_args(arguments)
+    runs = ROOT / "runs" / "quick" if options.quick else ROOT / "runs"
+    options.workdir = options.workdir or runs / "planner_ablations"
+    own = options.workdir if options.quick else runs
+    options.planner = options.planner or own / "planner_ultratool" / f"seed-{options.seed}"
+    options.ternary = options.ternary or own / "planner_ultratool_ternary" / f"seed-{options.seed}"
+    # a quick run never overwrites figures that mean something
+    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
+    return options
+
+
+def configuration(options: argparse.Namespace, *changes: str) -> RunConfig:
+    """The configuration that the options name, with these changes."""
+    return load_config(
+        options.config, [*(QUICK if options.quick else ()), f"seed={options.seed}", *options.overrides, *changes]
+    )
+
+
+def decoded_by(workdir: pathlib.Path, changes: dict[str, Any]) -> Planner:
+    """The planner of a work folder with another decoding."""
+    planner = Planner.from_checkpoint(workdir)
+    parts = planner.spec.planner
+    decoding = DecodingConfig.model_validate({**parts.decoding.model_dump(), **changes})
+    planner.spec = dataclasses.replace(planner.spec, planner=parts.model_copy(update={"decoding": decoding}))
+    return planner
+
+
+def of_another(
+    row: str,
+    config: RunConfig,
+    samples: TrainingSamples,
+    test: Sequence[PlanningSample],
+    options: argparse.Namespace,
+    say: Any,
+) -> PlanningReport:
+    """A planner of its own, trained or reused, on the test samples.
+
+    Without descriptions: task types are numbered, and say nothing else; the words of the step texts that name them go
+    too. With the ternary encoder: as configs/planner_ultratool_ternary.yaml says (distil it first, see there).
+    """
+    changed = configuration(options, *TRAINED[row]).model_copy(update={"data": config.data})
+    folder = options.workdir / row.replace(" ", "_") / f"seed-{options.seed}"
+    if row == "ternary encoder":
+        folder = options.ternary
+        if not options.quick:
+            ternary = ROOT / "configs" / "planner_ultratool_ternary.yaml"
+            changed = load_config(ternary, [f"seed={options.seed}", *options.overrides])
+    elif row == "no descriptions":
+        number = {t.id: f"t{i}" for i, t in enumerate(samples.catalog.task_types)}
+        catalog = Catalog(name="numbered", task_types=tuple(TaskType(id=n) for n in number.values()))
+        samples = dataclasses.replace(
+            samples,
+            train=[renamed(s, number) for s in samples.train],
+            validation=[renamed(s, number) for s in samples.validation],
+        )
+        test = [renamed(s, number) for s in test]
+        changed = over_files(changed, catalog, samples, options.workdir / "numbered")
+    run = train_or_reuse(changed, folder, say=say)
+    return evaluate_planner(Planner.from_checkpoint(run.workdir), test)
+
+
+def renamed(sample: PlanningSample, names: dict[str, str]) -> PlanningSample:
+    """The sample with other names of its task types, which its step texts do not say."""
+    texts = sample.step_texts
+    if texts is not None:
+        texts = tuple(step_clause(text, t) for text, t in zip(texts, sample.task_types, strict=True))
+    return dataclasses.replace(sample, task_types=tuple(names[t] for t in sample.task_types), step_texts=texts)
+
+
+def over_files(config: RunConfig, catalog: Catalog, samples: TrainingSamples, folder: pathlib.Path) -> RunConfig:
+    """The configuration over samples and catalog that are written below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_samples(folder / "train.jsonl", samples.train)
+    save_samples(folder / "validation.jsonl", samples.validation)
+    (folder / "catalog.json").write_text(catalog.model_dump_json(), encoding="utf-8")
+    paths = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation")}
+    data = {"format": "planning", "catalog": str(folder / "catalog.json"), **paths}
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
+def compared(report: PlanningReport, whole: PlanningReport) -> dict[str, Any]:
+    """Means, and the difference to the whole planner, sample by sample, with its interval."""
+    found: dict[str, Any] = {}
+    for name in FIGURES:
+        own, other = getattr(report.scores, name), getattr(whole.scores, name)
+        found[name] = {"mean": float(np.mean(own))}
+        if report is not whole:
+            difference = own - other
+            found[name]["less_the_whole"] = float(difference.mean())
+            found[name]["interval"] = list(bootstrap_interval(difference))
+    return found
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Rows, their figures, and the difference to the whole planner."""
+    shown = Table("", title=f"UltraTool, {result['n']['test']} test samples, seed {result['seed']}")
+    for name in ("node F1", "link F1", "accuracy", "node F1 less the whole's", "link F1 less the whole's"):
+        shown.add_column(name, justify="right")
+    for row, found in result["rows"].items():
+        told = [
+            f"{f['less_the_whole']:+.3f} [{f['interval'][0]:+.3f}, {f['interval'][1]:+.3f}]" if "interval" in f else ""
+            for f in (found["node_f1"], found["link_f1"])
+        ]
+        shown.add_row(row, *(f"{found[name]['mean']:.3f}" for name in FIGURES), *told)
+    shown.add_row("its tasks joined in a chain", "", f"{result['tasks_joined_in_a_chain']['link_f1']:.3f}", "", "", "")
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
