@@ -101,6 +101,7 @@ def measure(protocol: Protocol, options: argparse.Namespace, say) -> dict[str, A
     folder = options.workdir / protocol.name
     folder.mkdir(parents=True, exist_ok=True)
     nearest = nearest_descriptions(protocol, folder)
+    nearest |= figures(nearest.pop("each"), groups)
     planners = []
     configs = {seed: configuration(protocol, options, folder, seed) for seed in options.seeds}
     for seed, config in configs.items():
@@ -122,7 +123,7 @@ def measure(protocol: Protocol, options: argparse.Namespace, say) -> dict[str, A
         "node_f1": float(np.mean(means)),
         "node_f1_spread": float(np.std(means)),
         "planners": planners,
-        "nearest_description_count_given": {**nearest, **figures(nearest.pop("each"), groups)},
+        "nearest_description_count_given": nearest,
         "asked_for": TARGETS.get(protocol.name),
         "config": configs[options.seeds[0]].model_dump(mode="json", exclude={"system", "seed", "data"}),
     }
