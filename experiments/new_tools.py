@@ -202,7 +202,7 @@ def sealtools(data: pathlib.Path, quick: bool) -> Protocol:
 def left_out(data: pathlib.Path, quick: bool) -> Protocol:
     """A fifth of UltraTool's tools, by a hash of their names, with all training samples that need one."""
     catalog = load_catalog(data / "ultratool" / "tool_desc.json")
-    new = {t.id for t in catalog.task_types if share(t.id, "left out") < 0.2}
+    new = left_out_tools(catalog)
     samples = load_samples(data / "ultratool" / "train.jsonl", "taskbench", catalog)
     test = [s for s in load_samples(data / "ultratool" / "test.jsonl", "taskbench", catalog) if s.nodes & new]
     rest = [s for s in samples if not s.nodes & new]
@@ -213,6 +213,11 @@ def left_out(data: pathlib.Path, quick: bool) -> Protocol:
     tuned = ("planner.encoder.trainable_layers=3", "planner.encoder.token_dropout=0.1")
     overrides = (*tuned, "training.phase1_supervised.num_epochs=4")
     return Protocol("left-out", catalog, train, validation, catalog, test, overrides)
+
+
+def left_out_tools(catalog: Catalog) -> frozenset[str]:
+    """The ids of a fifth of a catalog's tools, by a hash of their names."""
+    return frozenset(t.id for t in catalog.task_types if share(t.id, "left out") < 0.2)
 
 
 def domain_left_out(data: pathlib.Path, quick: bool) -> Protocol:

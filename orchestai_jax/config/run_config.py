@@ -105,6 +105,20 @@ class DecomposerConfig(Section):
     """Whether one plan may hold a task type more than once."""
 
 
+class TaskTypeGraphConfig(Section):
+    """The task-type graph: vectors of task types, refined by those that they are linked with."""
+
+    layer: Literal["gcn", "gat", "sage", "none"] = "none"
+    """Graph layer over the catalog's task types: graph convolution, graph attention, GraphSAGE, or no graph at all."""
+    num_layers: int = Field(default=1, ge=1, le=16)
+    """Number of graph layers: how many links away a task type still counts."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a graph."""
+        return self.layer != "none"
+
+
 class GraphGeneratorConfig(Section):
     """The graph generator: edges between the chosen tasks."""
 
@@ -181,6 +195,8 @@ class PlannerConfig(Section):
     """The text encoder."""
     decomposer: DecomposerConfig = DecomposerConfig()
     """Instruction to task types."""
+    task_type_graph: TaskTypeGraphConfig = TaskTypeGraphConfig()
+    """Task types to vectors that know their neighbours."""
     graph_generator: GraphGeneratorConfig = GraphGeneratorConfig()
     """Task types to a graph."""
     worker_selector: WorkerSelectorConfig = WorkerSelectorConfig()

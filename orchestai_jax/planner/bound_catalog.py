@@ -8,16 +8,19 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from orchestai_kernels.arrays import Int8Array
 
-from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays
+from orchestai_jax.planner.catalog_arrays import PlanStatistics, build_catalog_arrays, known_types
 from orchestai_jax.planner.catalog_view import CatalogView
+from orchestai_jax.planner.encoded_vectors import float_rows
 from orchestai_jax.planner.evidence_reader import EvidenceReader
 from orchestai_jax.planner.model import ModelSpec, Parameters
 from orchestai_jax.planner.past_plans import PlanMemory
 from orchestai_jax.planner.retrieval import Retrieval
 from orchestai_jax.planner.task_type_embedding import embedded_rows
+from orchestai_jax.planner.task_type_graph import refined_rows
+from orchestai_jax.planner.task_type_links import count_links
 from orchestai_jax.workflow import Catalog
 
 
@@ -44,15 +47,28 @@ def bind(
     """A catalog with the vectors of its descriptions: in 8 bits a number for a large one, which is looked up.
 
     `past` are plans of training instructions and the instructions' vectors, where there are any to vote.
+    Raises ValueError where the planner has a task-type graph and the catalog too many links for it, see `count_links`.
     """
     matches = spec.planner.decomposer.match_descriptions
+    size, graph = len(catalog.task_types), spec.planner.task_type_graph
+    known = known_types(catalog, statistics)
+
+    def rows_of(types: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n hidden"]:
+        descriptions = float_rows(vectors, types) if isinstance(vectors, Int8Array) else vectors[types]
+        return embedded_rows(parameters, "task_types", descriptions, known[types])
+
+    refined = None
+    if graph.is_used:
+        links = count_links(catalog, statistics.task_types, statistics.transitions)
+        refined = refined_rows(graph, parameters, "task_type_graph", rows_of, size, links)
     if isinstance(vectors, Int8Array):
         count = spec.planner.retrieval.candidates
-        retrieval = Retrieval(graphdef(), parameters, catalog, vectors, statistics, count, matches=matches)
+        retrieval = Retrieval(
+            graphdef(), parameters, catalog, vectors, statistics, count, matches=matches, embedded=refined
+        )
         return BoundCatalog(catalog, None, retrieval)
-    size = len(catalog.task_types)
+    embedded = refined if refined is not None else rows_of(np.arange(size))
     arrays = build_catalog_arrays(catalog, vectors, statistics)
-    embedded = embedded_rows(parameters, "task_types", np.asarray(arrays.descriptions), np.asarray(arrays.known))
     kernel, bias = (np.asarray(parameters[f"decomposer.project.{name}"]) for name in ("kernel", "bias"))
     arrays = dataclasses.replace(
         arrays, **jax.device_put({"embedded": embedded, "projected": embedded @ kernel + bias})

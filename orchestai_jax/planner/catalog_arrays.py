@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orchestai_jax.data import PlanningSample
 from orchestai_jax.planner.past_plans import PastPlans
+from orchestai_jax.planner.task_type_links import TaskTypeLinks, count_links
 from orchestai_jax.workflow import ANY, Catalog, describe, types_fit
 
 logger = logging.getLogger(__name__)
@@ -123,11 +124,14 @@ class CatalogArrays:
     worker_features: Float[Array, "T M 3"]
     """Declared quality, and cost and latency as shares of the dearest and slowest worker of the same task type."""
     embedded: Float[Array, "T hidden"] | None = None
-    """The task types' vectors by the network that plans (`embedded_rows`), which are else made for each plan."""
+    """The task types' vectors by the network that plans (`embedded_rows`, refined where it has a task-type graph),
+    which are else made for each plan."""
     projected: Float[Array, "T hidden"] | None = None
     """`embedded` as the decoder reads a type that it chose (`Decomposer.project`), else made for each choice."""
     past: PastPlans | None = None
     """What training instructions asked for, where their plans vote."""
+    links: TaskTypeLinks | None = None
+    """Of the task-type graph, for a planner that has one; not wanted where `embedded` is there."""
 
 
 def description_texts(catalog: Catalog) -> list[str]:
@@ -137,29 +141,31 @@ def description_texts(catalog: Catalog) -> list[str]:
 
 
 def build_catalog_arrays(
-    catalog: Catalog, vectors: Float[np.ndarray, "n D"], statistics: PlanStatistics
+    catalog: Catalog, vectors: Float[np.ndarray, "n D"], statistics: PlanStatistics, *, linked: bool = False
 ) -> CatalogArrays:
-    """Lay a catalog out as arrays. `vectors` are unit vectors of `description_texts(catalog)`, in that order."""
+    """Lay a catalog out as arrays. `vectors` are unit vectors of `description_texts(catalog)`, in that order.
+
+    `linked`: with the links of the task-type graph; raises ValueError as `count_links` does.
+    """
     size = len(catalog.task_types)
     arrays = lay_out(catalog, statistics)
     workers = np.zeros((len(arrays["worker_known"]), vectors.shape[1]), np.float32)
     workers[: len(catalog.workers)] = vectors[size:]
     arrays |= {"descriptions": np.asarray(vectors[:size], np.float32), "workers": workers}
-    return CatalogArrays(**jax.device_put(arrays))  # jnp.asarray would compile a program for each shape
+    links = count_links(catalog, statistics.task_types, statistics.transitions) if linked else None
+    return CatalogArrays(**jax.device_put(arrays), links=links)  # jnp.asarray would compile a program for each shape
 
 
 def lay_out(catalog: Catalog, statistics: PlanStatistics) -> dict[str, np.ndarray]:
     """The fields of CatalogArrays without the vectors of task types and workers."""
-    known_types = {t: i for i, t in enumerate(statistics.task_types)}
     known_workers = {w: i for i, w in enumerate(statistics.workers)}
-    unseen = len(known_types) + 1  # the row and column of the statistics that stay zero
     num_workers = max(len(catalog.workers), 1)
     able, features = _workers_of_types(catalog, num_workers)
     produces, accepts = _port_types(catalog)
     worker_known = [known_workers.get(w.id, len(known_workers)) for w in catalog.workers]
     worker_known += [len(known_workers)] * (num_workers - len(catalog.workers))
     return {
-        "known": np.array([known_types.get(t.id, unseen) for t in catalog.task_types], np.int32),
+        "known": known_types(catalog, statistics),
         "transitions": np.log1p(statistics.transitions),
         "edges": np.log1p(statistics.edges),
         "neighbours": _neighbours(catalog),
@@ -169,6 +175,13 @@ def lay_out(catalog: Catalog, statistics: PlanStatistics) -> dict[str, np.ndarra
         "able": able,
         "worker_features": features,
     }
+
+
+def known_types(catalog: Catalog, statistics: PlanStatistics) -> Int[np.ndarray, "T"]:
+    """`known` of CatalogArrays."""
+    places = {t: i for i, t in enumerate(statistics.task_types)}
+    unseen = len(places) + 1  # the row and column of the statistics that stay zero
+    return np.array([places.get(t.id, unseen) for t in catalog.task_types], np.int32)
 
 
 def _workers_of_types(catalog: Catalog, padding: int) -> tuple[np.ndarray, np.ndarray]:

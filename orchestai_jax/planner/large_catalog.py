@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 from orchestai_kernels.arrays import Int8Array
 
 from orchestai_jax.planner.catalog_arrays import CatalogArrays, PlanStatistics, lay_out
@@ -22,9 +22,16 @@ SHARED = ("transitions", "edges")
 class LargeCatalog:
     """The arrays of a catalog of T task types and W workers, its descriptions' vectors in 8 bits a number."""
 
-    def __init__(self, catalog: Catalog, vectors: Int8Array, statistics: PlanStatistics):
-        """`vectors` are those of `description_texts(catalog)`, in that order, as `int8_rows` gives them."""
-        self._size = len(catalog.task_types)
+    def __init__(
+        self,
+        catalog: Catalog,
+        vectors: Int8Array,
+        statistics: PlanStatistics,
+        embedded: Float[np.ndarray, "T hidden"] | None = None,
+    ):
+        """`vectors` are those of `description_texts(catalog)`, in that order, as `int8_rows` gives them; `embedded` of
+        CatalogArrays where it is made already: in float32, as it is kept for planners with a task-type graph only."""
+        self._size, self._embedded = len(catalog.task_types), embedded
         self._arrays = lay_out(catalog, statistics)
         self._shared: dict[str, Any] = {name: jnp.asarray(self._arrays.pop(name)) for name in SHARED}
         self.descriptions = jax.tree.map(lambda x: x[: self._size], vectors)
@@ -57,6 +64,8 @@ class LargeCatalog:
             "able": able,
             "worker_features": laid["worker_features"][types],
         }
+        if self._embedded is not None:
+            narrowed["embedded"] = self._embedded[types]
         on_device: dict[str, Any] = {name: jnp.asarray(array) for name, array in narrowed.items()}
         return CatalogArrays(**on_device, **self._shared)
 

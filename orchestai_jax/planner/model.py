@@ -24,6 +24,7 @@ from orchestai_jax.planner.graph_generator import GraphGenerator, pair_features
 from orchestai_jax.planner.label_head import Attended, LabelHead
 from orchestai_jax.planner.scaled_cosine import unit
 from orchestai_jax.planner.task_type_embedding import DescribedEmbedding
+from orchestai_jax.planner.task_type_graph import TaskTypeGraph
 from orchestai_jax.planner.ternary_encoder import TernaryEncoderConfig, pack_encoder
 from orchestai_jax.planner.text_encoder import mean_pool
 from orchestai_jax.planner.worker_selector import WorkerSelector
@@ -161,6 +162,8 @@ class PlannerModel(nnx.Module):
         )
         learned = config.arguments.method == "learned"
         self.arguments = ArgumentScorer(config.arguments.hidden_size, rngs=rngs) if learned else None
+        links = config.task_type_graph  # last, so that all else starts as it does without
+        self.task_type_graph = TaskTypeGraph(links, hidden, rngs=rngs) if links.is_used else None
 
     def lower(self, token_ids: Int[Array, "batch n"], mask: Bool[Array, "batch n"]) -> Float[Array, "batch n hidden"]:
         """Token embedding and frozen layers: what can be computed once and kept."""
@@ -203,7 +206,8 @@ class PlannerModel(nnx.Module):
     ) -> Encoded:
         """Instructions against a catalog; `lower` comes from `lower()`. Dropout acts only when `rngs` is given.
 
-        `evidence` is for the description matcher; where there is one and no evidence, raises ValueError.
+        `evidence` is for the description matcher; where there is one and no evidence, raises ValueError, and so where
+        there is a task-type graph and the catalog's links are not.
         """
         hidden = self.upper(lower, mask, rngs=rngs)
         dropped = (
@@ -212,6 +216,10 @@ class PlannerModel(nnx.Module):
         task_types = catalog.embedded
         if task_types is None or rngs is not None:
             task_types = self.task_types(catalog.descriptions, catalog.known, **dropped)
+            if self.task_type_graph is not None:
+                if catalog.links is None:
+                    raise ValueError("this planner has a task-type graph: it wants a catalog that is laid out `linked`")
+                task_types = self.task_type_graph(task_types, catalog.links)
         labels, attended = self.label_head(hidden, mask, task_types)
         if self.matcher is None:
             positions = jnp.arange(mask.shape[1], dtype=hidden.dtype)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from flax import nnx
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from orchestai_kernels.arrays import Int8Array
 
 from orchestai_jax.planner import compiled
@@ -41,11 +41,12 @@ class Retrieval:
         candidates: int,
         *,
         matches: bool,
+        embedded: Float[np.ndarray, "T hidden"] | None = None,
     ):
-        """`matches`: whether the planner matches descriptions itself. `vectors`: see LargeCatalog."""
+        """`matches`: whether the planner matches descriptions itself. `vectors`, `embedded`: see LargeCatalog."""
         self._graphdef, self._parameters = graphdef, parameters
         self._candidates, self._matches, self._size = candidates, matches, len(catalog.task_types)
-        self._catalog = LargeCatalog(catalog, vectors, statistics)
+        self._catalog = LargeCatalog(catalog, vectors, statistics, embedded)
         self._lexicon = Lexicon(catalog)
         weights = parameters["matcher.weights"] if matches else DescriptionMatcher().weights[...]
         self._shared_words = self._lexicon.weighted(np.asarray(weights)[1:].tolist())

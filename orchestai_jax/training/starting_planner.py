@@ -26,7 +26,13 @@ from orchestai_jax.workflow import Catalog
 TASK_TYPE_ROWS, WORKER_ROWS = "task_types.free_embedding", "worker_selector.worker.free_embedding"
 """Parameters with a row a task type, or a worker, that training knew."""
 
-_MEANING = ("encoder.weights", "decomposer.num_heads", "decomposer.glimpse", "graph_generator.layer")
+_MEANING = (
+    "encoder.weights",
+    "decomposer.num_heads",
+    "decomposer.glimpse",
+    "task_type_graph.layer",
+    "graph_generator.layer",
+)
 """Settings that change what parameters mean and, some of them, no shape."""
 
 

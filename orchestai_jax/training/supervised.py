@@ -135,14 +135,15 @@ def _train(
     if block is not None:
         kept_vectors = encode_vectors(vectors, block)
         vectors = decode_vectors(kept_vectors)  # trained on as they will be read
-    catalog = build_catalog_arrays(samples.catalog, vectors, statistics)
+    linked = config.planner.task_type_graph.is_used
+    catalog = build_catalog_arrays(samples.catalog, vectors, statistics, linked=linked)
     occurring = catalog
     if samples.occurring is not samples.catalog:
         never = len(samples.catalog.task_types) - len(samples.occurring.task_types)
         monitor.note(f"{never} task types of the catalog never occur in training: they count as new ones")
         rows = [samples.catalog.index[t.id] for t in samples.occurring.task_types]
         rows += range(len(samples.catalog.task_types), len(vectors))  # the workers'
-        occurring = build_catalog_arrays(samples.occurring, vectors[np.array(rows)], statistics)
+        occurring = build_catalog_arrays(samples.occurring, vectors[np.array(rows)], statistics, linked=linked)
     catalog, occurring = placement.everywhere((catalog, occurring))
     train, validation = _lay_out(config, spec, samples, graphdef, served, tokenizer, monitor)
 

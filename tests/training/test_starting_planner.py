@@ -126,6 +126,7 @@ def test_rows_go_by_the_names_of_task_types_and_workers(files, parent, begin, tm
             r"worker_selector\.complexity\.kernel is saved as float32\[16,1\], the model wants float32\[24,1\]; it",
         ),
         ({"decomposer": {"kind": "lstm"}}, "has no decomposer"),
+        ({"task_type_graph": {"layer": "sage"}}, r"has no task_type_graph\.layers"),
         ({"encoder": {"hidden_size": 16, "num_heads": 4}}, "the encoder's num_heads is 2 there and 4 in this run"),
         ({"decomposer": {"num_heads": 4}}, r"planner\.decomposer\.num_heads is 2 there and 4 in this run"),
     ],
