@@ -268,6 +268,7 @@ QUICK = (
     "planner.encoder.trainable_layers=0",
     "planner.encoder.max_tokens=64",
     "planner.decoding.method=greedy",
+    "planner.decoding.neighbours=0",
 )
 
 

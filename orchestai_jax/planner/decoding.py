@@ -222,17 +222,17 @@ def pick_plan(
     logp: Float[Array, "batch beams"],
     num_task_types: int,
     decoding: DecodingConfig,
-    votes: Float[Array, "batch beams"] | None = None,
+    by_past: Float[Array, "batch beams"] | None = None,
 ) -> Int[Array, "batch"]:
     """Which of the plans found is given out: the most probable one, or by minimum Bayes risk the one of highest
     expected agreement (Kumar & Byrne 2004, with the mean of node F1 and link F1 of neighbours in order as the gain),
-    to which `votes` are added, `neighbour_weight` times."""
+    to which the votes `by_past` plans are added, `neighbour_weight` times."""
     if decoding.method != "mbr":
         length = jnp.sum(chosen < num_task_types, axis=-1) + 1.0
         return jnp.argmax(logp / length**decoding.length_penalty, axis=1)
     posterior = jax.nn.softmax(logp / decoding.mbr_temperature, axis=-1)
     expected = jnp.einsum("bij,bj->bi", agreement(chosen, chosen, num_task_types), posterior)
-    if votes is not None:
-        expected = expected + decoding.neighbour_weight * votes
+    if by_past is not None:
+        expected = expected + decoding.neighbour_weight * by_past
     found = logp > NO_PLAN  # a wide beam over a small catalog has places that nothing filled
     return jnp.argmax(jnp.where(found, expected, -1.0), axis=1)

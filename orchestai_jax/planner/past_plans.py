@@ -109,9 +109,9 @@ def votes(
 
 
 def saved_past(
-    params: Mapping[str, Any], assets: Mapping[str, str], where: str
+    params: Mapping[str, Any], assets: Mapping[str, str], width: int, where: str
 ) -> tuple[PlanMemory, Float[np.ndarray, "N V"]] | None:
-    """Plans and vectors of a checkpoint; None where it has none.
+    """Plans and vectors [N, width] of a checkpoint; None where it has none.
 
     Raises CheckpointError where they do not go together.
     """
@@ -122,6 +122,8 @@ def saved_past(
         vectors = np.asarray(params["past"]["vectors"], np.float32)
         if memory is None or len(vectors) != len(memory.ids):
             raise ValueError(f"{ASSET} does not hold a plan for each of {len(vectors)} vectors")
+        if vectors.shape[1:] != (width,):
+            raise ValueError(f"vectors are {list(vectors.shape)}, the encoder makes [{len(vectors)}, {width}]")
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{where}: cannot read the past plans ({error})") from error
     return memory, vectors

@@ -10,7 +10,8 @@ def agreement(
     plans: Int[Array, "batch P J"], others: Int[Array, "batch Q J2"], num_task_types: int
 ) -> Float[Array, "batch P Q"]:
     """Of each plan and each other, the mean of the F1 of their sets of task types and of their sets of pairs of
-    neighbours. `num_task_types` stands for no task, after the last one."""
+    neighbours. What is not a task (`num_task_types` and above) stands after all
+    tasks only."""
 
     def sets(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         tasks = x < num_task_types

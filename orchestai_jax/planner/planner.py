@@ -105,7 +105,7 @@ class Planner:
         tokenizer, own_catalog, statistics = read_assets(reader.assets, str(path))
         params = reader.released_parameters()
         parameters = {**params["trainable"], **params["frozen"]}
-        past = saved_past(params, reader.assets, str(path))
+        past = saved_past(params, reader.assets, 2 * spec.encoder.hidden_size, str(path))
         programs = ProgramCache(parameters_key(spec, parameters))
         if not programs.has_any:
             check_parameters(parameters, build_structure(spec)[1], str(path))

@@ -60,7 +60,9 @@ class PastPlanVectors(QuietHook):
     def on_validation(self, run: RunControl, metrics: Mapping[str, float]) -> None:
         """Put the vectors that the validation asked for into the state."""
         if self._vectors is not None:
-            vectors = self._placement.everywhere(jnp.asarray(self._vectors))
+            # where the old ones lie, so that the step is not compiled anew
+            place = run.state.params[KEPT_AS]["vectors"].sharding
+            vectors = self._placement.everywhere(jax.device_put(self._vectors, place))
             params = {**run.state.params, KEPT_AS: {"vectors": vectors}}
             run.replace(state=run.state.replace(params=params))  # type: ignore[attr-defined]
 
@@ -148,12 +150,18 @@ class FrozenReader:
 
 
 def carried_over(
-    earlier: tuple[PlanMemory, Vectors] | None, samples: Sequence[PlanningSample], reader: FrozenReader
+    earlier: tuple[PlanMemory, Vectors] | None,
+    samples: Sequence[PlanningSample],
+    reader: Callable[[Sequence[str]], Vectors],
 ) -> tuple[PlanMemory, Vectors]:
     """The past plans of the planner that a training starts from, and those of samples that are not among them."""
     kept, vectors = earlier if earlier is not None else (PlanMemory((), ()), None)
-    known = set(kept.ids)
-    new = [s for s in samples if s.id not in known]
+    known = set(zip(kept.ids, kept.plans, strict=True))
+    new = [s for s in samples if (s.id, s.task_types) not in known]
     fresh, of_new = PlanMemory.of(new), reader([s.instruction for s in new])
-    memory = PlanMemory(kept.ids + fresh.ids, kept.plans + fresh.plans)
-    return memory, of_new if vectors is None else np.concatenate([vectors, of_new])
+    if vectors is None:
+        return fresh, of_new
+    corrected = set(fresh.ids)  # what has another plan now no longer votes for the old one
+    rows = [i for i, name in enumerate(kept.ids) if name not in corrected]
+    memory = PlanMemory(tuple(kept.ids[i] for i in rows) + fresh.ids, tuple(kept.plans[i] for i in rows) + fresh.plans)
+    return memory, np.concatenate([vectors[rows], of_new])

@@ -76,7 +76,7 @@ class StartingPlanner:
         parameters = {**params["trainable"], **params["frozen"]}
         where, source = f"{path} (step {reader.step})", reader.metadata["encoder_source"]
         kept = KeptSamples.of(reader)
-        past = saved_past(params, reader.assets, path)
+        past = saved_past(params, reader.assets, 2 * spec.encoder.hidden_size, path)
         return cls(where, spec, load_tokenizer(tokenizer), catalog, statistics, parameters, source, kept, past)
 
     def settled(self, config: RunConfig) -> RunConfig:

@@ -103,15 +103,17 @@ def test_a_checkpoint_keeps_them_and_one_that_is_damaged_is_named():
     samples = [PlanningSample("1", "x", ("a", "b"), ((0, 1),)), PlanningSample("é", "y", ("c",), ())]
     memory = PlanMemory.of(samples)
     vectors = unit_rows(np.random.default_rng(5), 2).astype(np.float16)
-    kept, read = saved_past({"past": {"vectors": vectors}}, memory.to_assets(), "run")
+    kept, read = saved_past({"past": {"vectors": vectors}}, memory.to_assets(), 6, "run")
     assert kept == memory
     np.testing.assert_array_equal(read, vectors.astype(np.float32))
-    assert saved_past({}, {}, "run") is None
+    assert saved_past({}, {}, 6, "run") is None
     for assets in ({}, {"past_plans.json": "["}, {"past_plans.json": "[]"}, {"past_plans.json": '{"ids": ["1"]}'}):
         with pytest.raises(CheckpointError, match="run: cannot read the past plans"):
-            saved_past({"past": {"vectors": vectors}}, assets, "run")
+            saved_past({"past": {"vectors": vectors}}, assets, 6, "run")
+    with pytest.raises(CheckpointError, match=r"vectors are \[2, 6\], the encoder makes \[2, 8\]"):
+        saved_past({"past": {"vectors": vectors}}, memory.to_assets(), 8, "run")
     with pytest.raises(CheckpointError, match="a plan for each of 1 vectors"):
-        saved_past({"past": {"vectors": vectors[:1]}}, memory.to_assets(), "run")
+        saved_past({"past": {"vectors": vectors[:1]}}, memory.to_assets(), 6, "run")
 
 
 def test_neighbours_are_refused_where_one_plan_is_found():

@@ -10,13 +10,14 @@ from toy_planner import toy_config
 
 from orchestai_jax.checkpoint import open_checkpoint
 from orchestai_jax.config import parse_config
-from orchestai_jax.data import load_samples, save_samples
+from orchestai_jax.data import PlanningSample, load_samples, save_samples
 from orchestai_jax.evaluation import evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.planner.model import build_structure, merge_parameters
-from orchestai_jax.planner.past_plans import instruction_vectors
+from orchestai_jax.planner.past_plans import PlanMemory, instruction_vectors
 from orchestai_jax.planner.saved import read_spec
 from orchestai_jax.training.monitoring import SilentMonitor
+from orchestai_jax.training.past_plan_vectors import carried_over
 from orchestai_jax.training.supervised import train_planner
 from orchestai_jax.training.training_samples import load_training_samples
 
@@ -99,3 +100,20 @@ def test_an_update_that_leaves_the_encoder_alone_carries_the_past_over(files, pa
     validation = load_training_samples(config).validation
     scores = evaluate_planner(Planner.from_checkpoint(tmp_path / "run"), validation).scores.means
     assert scores["link_f1"] == pytest.approx(result.best_metrics["link_f1"], abs=1e-6)
+
+
+def test_a_corrected_plan_takes_the_place_of_the_old_one():
+    kept = PlanMemory(("a", "b"), (("blur",), ("zip",)))
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    samples = [
+        PlanningSample("b", "x", ("crop",)),
+        PlanningSample("a", "y", ("blur",)),
+        PlanningSample("c", "z", ("zip",)),
+    ]
+
+    def read(texts):
+        return np.full((len(texts), 2), 0.5, np.float32)
+
+    memory, found = carried_over((kept, vectors), samples, read)
+    assert memory == PlanMemory(("a", "b", "c"), (("blur",), ("crop",), ("zip",)))
+    np.testing.assert_array_equal(found, [[1.0, 0.0], [0.5, 0.5], [0.5, 0.5]])
