@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "what": "UltraTool: a planner that learns new tools from run records, before and after",
         "command": command_line("online_learning.py", arguments),
         "quick": options.quick,
-        "n": {"new_tools": len(new), "records": len(records), "trained_on_before": len(old_train)}
+        "n": {"new_task_types": len(new), "records": len(records), "trained_on_before": len(old_train)}
         | {name.replace(" ", "_"): len(part) for name, part in parts.items()},
         "scores": found,
         "update": cost,

@@ -29,7 +29,7 @@ from orchestai_jax.evaluation import PlanningReport, bootstrap_interval, evaluat
 from orchestai_jax.planner import Planner
 from orchestai_jax.training.planning_data import step_clause
 from orchestai_jax.training.training_samples import TrainingSamples, load_training_samples
-from orchestai_jax.workflow import Catalog, TaskType
+from orchestai_jax.workflow import Catalog
 
 FIGURES = ("node_f1", "link_f1", "accuracy")
 WHOLE = "the planner"
@@ -145,8 +145,8 @@ def of_another(
 ) -> PlanningReport:
     """A planner of its own, trained or reused, on the test samples.
 
-    Without descriptions: task types are numbered, and say nothing else; the words of the step texts that name them go
-    too. With the ternary encoder: as configs/planner_ultratool_ternary.yaml says (distil it first, see there).
+    Without descriptions: task types are numbered and keep their ports alone; the words of the step texts that name them
+    go too. With the ternary encoder: as configs/planner_ultratool_ternary.yaml says (distil it first, see there).
     """
     changed = configuration(options, *TRAINED[row]).model_copy(update={"data": config.data})
     folder = options.workdir / row.replace(" ", "_") / f"seed-{options.seed}"
@@ -157,7 +157,8 @@ def of_another(
             changed = load_config(ternary, [f"seed={options.seed}", *options.overrides])
     elif row == "no descriptions":
         number = {t.id: f"t{i}" for i, t in enumerate(samples.catalog.task_types)}
-        catalog = Catalog(name="numbered", task_types=tuple(TaskType(id=n) for n in number.values()))
+        types = (t.model_copy(update={"id": number[t.id], "description": ""}) for t in samples.catalog.task_types)
+        catalog = Catalog(name="numbered", task_types=tuple(types))
         samples = dataclasses.replace(
             samples,
             train=[renamed(s, number) for s in samples.train],
