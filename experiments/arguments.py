@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import pathlib
 import sys
 import time
@@ -20,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from _machine import ROOT, command_line, describe_machine
+from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import train_or_reuse
 from edges import EdgeData, TestSet, mean_and_std, only_used, read_nestful, read_sealtools, seen_group
@@ -89,21 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             result["sets"][name] = {"n_train": len(data.train), "end_to_end": planners}
         else:
             result["sets"][name] = run(name, data, options, console)
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / ("arguments_end_to_end.json" if options.end_to_end else "arguments.json")
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    name = "arguments_end_to_end" if options.end_to_end else "arguments"
+    out = write_result(options.results, name, result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser(__doc__, EXAMPLES)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
     parser.add_argument("--only", choices=list(READERS), help="one of the two (default: both)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one fit each (default: 0 1 2)")
+    add_trainings(parser)
     parser.add_argument(
         "--end-to-end",
         type=int,
@@ -115,17 +112,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cross-validate", action="store_true", help="score parts of the training samples, no test set"
     )
-    parser.add_argument("--fresh", action="store_true", help="train planners again that are finished")
-    parser.add_argument("--quick", action="store_true", help="a few samples and steps: checks the script")
-    parser.add_argument("--data", type=pathlib.Path, help="folder of the public data (default: ORCHESTAI_DATA)")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/arguments)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
+    add_data(parser)
     options = parser.parse_args(arguments)
-    options.data = options.data or pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data"))
-    options.workdir = options.workdir or ROOT / "runs" / ("arguments_quick" if options.quick else "arguments")
-    # neither a quick run nor a search for settings overwrites figures of the test sets
-    kept = options.workdir if options.quick or options.cross_validate else ROOT / "experiments" / "results"
-    options.results = options.results or kept
+    given = options.results
+    settle_folders(options, "arguments")
+    if options.cross_validate and given is None:  # a search for settings does not overwrite figures of the test sets
+        options.results = options.workdir
     return options
 
 

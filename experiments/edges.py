@@ -10,14 +10,14 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import TrainedRun, train_or_reuse
 from rich.console import Console
@@ -91,33 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         if options.quick:
             data = shrink(data)
         result["sets"][name] = run(data, options, console)
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "edges.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "edges", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_ultratool.yaml")
     parser.add_argument("--only", choices=["sealtools", "nestful"], help="one of the two (default: both)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training each (default: 0 1 2)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
-    parser.add_argument("--data", type=pathlib.Path, help="folder of the public data (default: ORCHESTAI_DATA)")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/edges)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    options.data = options.data or pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data"))
-    options.workdir = options.workdir or ROOT / "runs" / ("edges_quick" if options.quick else "edges")
-    # a quick run never overwrites figures that mean something
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
-    return options
+    add_trainings(parser)
+    add_data(parser)
+    return settle_folders(parser.parse_args(arguments), "edges")
 
 
 def read_sealtools(folder: pathlib.Path) -> EdgeData:

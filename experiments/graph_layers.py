@@ -7,17 +7,15 @@ convolution, graph attention and GraphSAGE, each trained with several seeds over
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import edges
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from rich.table import Table
 
@@ -52,33 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "tests": {test.name: by_layer(found, test.name) for test in data.tests},
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "graph_layers.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "graph_layers", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_ultratool.yaml")
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS), help="default: all")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training each (default: 0 1 2)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
-    parser.add_argument("--data", type=pathlib.Path, help="folder of the public data (default: ORCHESTAI_DATA)")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/graph_layers)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    options.data = options.data or pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data"))
-    options.workdir = options.workdir or ROOT / "runs" / ("quick/graph_layers" if options.quick else "graph_layers")
-    # a quick run never overwrites figures that mean something
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
-    return options
+    add_trainings(parser)
+    add_data(parser)
+    return settle_folders(parser.parse_args(arguments), "graph_layers")
 
 
 def by_layer(found: dict[str, dict[str, Any]], test: str) -> dict[str, Any]:

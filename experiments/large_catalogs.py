@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_trainings, option_parser, settle_folders, write_result
 from _plan_latency import over_whole, plan_latency, told_in_tenths
 from _script import run_script, wide_console
 from _training_runs import TINY_PLANNER, train_or_reuse
@@ -97,8 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             entry["planned_over_whole"] = {"node_f1": float(scores.node_f1.mean()), "latency_one_core": latency}
         found = dict(sorted({**found, str(size): entry}.items(), key=lambda item: int(item[0])))
         result |= {"sizes": found, "growth": growth(found), "machine": describe_machine()}
-        options.results.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_result(options.results, "large_catalogs", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -199,24 +199,14 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_new_tools.yaml")
     parser.add_argument("--sizes", type=int, nargs="+", help=f"task types (default: {' '.join(map(str, SIZES))})")
     parser.add_argument("--timed", type=int, help="plans timed a size (default: as many as there are, at most 100)")
     parser.add_argument("--whole-up-to", type=int, default=4_076, help="largest catalog also planned over whole")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner and small catalogs: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_new_tools.yaml")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the run (default: runs/large_catalogs)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "large_catalogs"
+    add_trainings(parser, seeds=False)
+    options = settle_folders(parser.parse_args(arguments), "large_catalogs")
     options.sizes = sorted(options.sizes or (QUICK_SIZES if options.quick else SIZES))
     options.timed = options.timed or (3 if options.quick else 100)
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "large_catalogs")
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
     return options
 
 

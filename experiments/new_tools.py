@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import pathlib
 import sys
 from collections import Counter
@@ -22,7 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
 from _training_runs import train_or_reuse
@@ -68,14 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     console = wide_console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    data = pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data"))
     build = {"sealtools": sealtools, "left-out": left_out, "domain": domain_left_out}
     out = options.results / "new_tools.json"
     kept = json.loads(out.read_text(encoding="utf-8"))["protocols"] if out.exists() and not options.fresh else {}
     found = {name: kept[name] for name in PROTOCOLS if name in kept and name not in options.protocols}
     for name in options.protocols:
         console.print(f"[bold]{name}[/bold]")
-        found[name] = measure(build[name](data, options.quick), options, console.print)
+        found[name] = measure(build[name](options.data, options.quick), options, console.print)
     result = {
         "what": "node F1 with task types that training never saw, by descriptions alone",
         "command": command_line("new_tools.py", arguments),
@@ -83,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "protocols": {name: found[name] for name in PROTOCOLS if name in found},
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_result(options.results, "new_tools", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -259,22 +257,11 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_new_tools.yaml")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="default: all")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training each (default: 0 1 2)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a few samples, one epoch: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_new_tools.yaml")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/new_tools)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "new_tools"
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "new_tools")
-    options.results = options.results or (quick if options.quick else ROOT / "experiments" / "results")
-    return options
+    add_trainings(parser)
+    add_data(parser)
+    return settle_folders(parser.parse_args(arguments), "new_tools")
 
 
 if __name__ == "__main__":

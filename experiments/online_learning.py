@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
+from _options import add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import train_or_reuse
 from planner_ultratool import QUICK
@@ -105,9 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "training_before": run.as_dict(),
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "online_learning.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "online_learning", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -198,23 +197,14 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = option_parser(
+        __doc__, EXAMPLES, config="planner_ultratool.yaml", overrides="dotted overrides of the first training"
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the first training")
     parser.add_argument("--records", type=int, default=200, help="run records to learn from (default: 200)")
     parser.add_argument("--share-new", type=float, default=0.1, help="share of the tools that are new (default: 0.1)")
     parser.add_argument("--epochs", type=int, default=4, help="of the first training (default: 4)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/online_learning)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "online_learning"
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "online_learning")
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
-    return options
+    add_trainings(parser, seeds=False)
+    return settle_folders(parser.parse_args(arguments), "online_learning")
 
 
 if __name__ == "__main__":

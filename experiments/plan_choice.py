@@ -7,7 +7,6 @@ drawn several times), settings included. They are compared with the planner's ow
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import pathlib
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from _log_linear import fit_log_linear, softmax, standardised
 from _machine import ROOT, command_line, describe_machine
+from _options import write_result
 from _plan_features import FIGURES, NAMES, Judged, Seen, features, judge
 from _plan_pools import PoolMaker
 from _script import run_script, wide_console
@@ -80,9 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         **measure(judged, seen, decoding.width, decoding.mbr_temperature, options.draws),
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "plan_choice.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "plan_choice", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_trainings, option_parser, settle_folders, write_result
 from _plan_latency import ONE_THREAD
 from _script import run_script, wide_console
 from _training_runs import train_or_reuse
@@ -63,7 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if planner is None:
         planner = train_or_reuse(config, options.workdir / "seed-0", fresh=options.fresh, say=console.print).workdir
     texts = [s.instruction for s in validation][: options.timed]
-    options.results.mkdir(parents=True, exist_ok=True)
     options.workdir.mkdir(parents=True, exist_ok=True)
     console.print(f"timing {len(texts)} instructions on one core, in a fresh process")
     measured = measure(planner, texts, config.planner.encoder.weights, options.workdir, options.batched)
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "machine": describe_machine(),
     }
-    out = options.results / "plan_speed.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "plan_speed", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -172,26 +171,16 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_ultratool.yaml")
     parser.add_argument("--planner", type=pathlib.Path, help="a trained planner (default: trained, or reused)")
     parser.add_argument("--timed", type=int, default=100, help="instructions (default: 100)")
     parser.add_argument("--batched", type=int, default=500, help="plans at once (default: 500)")
     parser.add_argument("--starts", type=int, default=5, help="starts of the command (default: 5)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner, few instructions: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the run (default: runs/planner_ultratool)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
+    add_trainings(parser, seeds=False)
     options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "plan_speed"
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "planner_ultratool")
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
     if options.quick:
         options.timed, options.starts, options.batched = min(options.timed, 5), 1, min(options.batched, 40)
-    return options
+    return settle_folders(options, "plan_speed" if options.quick else "planner_ultratool")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import pathlib
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
+from _options import option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import train_or_reuse
 from planner_ultratool import QUICK
@@ -84,38 +84,27 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "tasks_joined_in_a_chain": {"link_f1": float(reports[WHOLE].chain_link_f1.mean())},
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "planner_ablations.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "planner_ablations", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of all configurations")
     rows = [*DECODED, *TRAINED]
+    parser = option_parser(
+        __doc__, EXAMPLES, config="planner_ultratool.yaml", overrides="dotted overrides of all configurations"
+    )
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="of every training (default: 0)")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
     parser.add_argument(
         "--planner", type=pathlib.Path, help="the whole one (default: runs/planner_ultratool/seed-SEED)"
     )
     parser.add_argument("--ternary", type=pathlib.Path, help="default: runs/planner_ultratool_ternary/seed-SEED")
-    parser.add_argument("--workdir", type=pathlib.Path, help="of the others (default: runs/planner_ablations)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    runs = ROOT / "runs" / "quick" if options.quick else ROOT / "runs"
-    options.workdir = options.workdir or runs / "planner_ablations"
-    own = options.workdir if options.quick else runs
+    options = settle_folders(parser.parse_args(arguments), "planner_ablations")
+    own = options.workdir if options.quick else ROOT / "runs"
     options.planner = options.planner or own / "planner_ultratool" / f"seed-{options.seed}"
     options.ternary = options.ternary or own / "planner_ultratool_ternary" / f"seed-{options.seed}"
-    # a quick run never overwrites figures that mean something
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
     return options
 
 

@@ -7,7 +7,6 @@ seed's planner is scored on it once.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import pathlib
 import sys
@@ -19,6 +18,7 @@ import _plan_confidence
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _one_vs_rest import fit_one_vs_rest
+from _options import add_trainings, option_parser, settle_folders, write_result
 from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
@@ -121,9 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "config": config.model_dump(mode="json", exclude={"system", "seed"}) | {"data": data_names(config)},
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "planner_ultratool.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "planner_ultratool", result)
     plot_loss(runs, LOSS, options.plot, "UltraTool: loss per decision", "nats")
     abstention = options.plot.with_name("planner_ultratool_confidence.png")
     _plan_confidence.plot(confidences, abstention, f"UltraTool, {len(validation)} validation samples")
@@ -133,25 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training each (default: 0 1 2)")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_ultratool.yaml")
     parser.add_argument("--epochs", type=int, help="in place of the configuration's")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
+    add_trainings(parser)
     parser.add_argument("--test", type=pathlib.Path, help="test file (default: test.jsonl beside the training file)")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/planner_ultratool)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
     parser.add_argument("--plot", type=pathlib.Path, help="default: docs/images/planner_ultratool_curves.png")
     parser.add_argument("--timed", type=int, default=200, help="plans timed on one core (default: 200)")
-    options = parser.parse_args(arguments)
-    name = "planner_ultratool_quick" if options.quick else "planner_ultratool"
-    options.workdir = options.workdir or ROOT / "runs" / name
-    # a quick run never overwrites figures that mean something
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
+    options = settle_folders(parser.parse_args(arguments), "planner_ultratool")
     images = options.workdir if options.quick else ROOT / "docs" / "images"
     options.plot = options.plot or images / "planner_ultratool_curves.png"
     return options

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import TINY_PLANNER, train_or_reuse
 from new_tools import left_out_tools, share
@@ -77,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     console = wide_console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    data = pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data")) / "ultratool"
-    setting = left_out(data, options.quick)
+    setting = left_out(options.data / "ultratool", options.quick)
     scores: dict[str, list[PlanningScores]] = {}
     trained: dict[str, list[dict[str, Any]]] = {}
     for arm in options.arms:
@@ -109,9 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "gain_over_none": gains(scores, rows),
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "task_type_graph.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "task_type_graph", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -214,22 +210,11 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides of the configuration")
+    parser = option_parser(__doc__, EXAMPLES, config="planner_ultratool.yaml")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "sage"], help="default: none sage")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training each (default: 0 1 2)")
-    parser.add_argument("--fresh", action="store_true", help="train again what is finished")
-    parser.add_argument("--quick", action="store_true", help="a tiny planner on a few samples: checks the script")
-    parser.add_argument("--config", type=pathlib.Path, default=ROOT / "configs" / "planner_ultratool.yaml")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of the runs (default: runs/task_type_graph)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "task_type_graph"
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "task_type_graph")
-    options.results = options.results or (quick if options.quick else ROOT / "experiments" / "results")
-    return options
+    add_trainings(parser)
+    add_data(parser)
+    return settle_folders(parser.parse_args(arguments), "task_type_graph")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _machine import ROOT, command_line, describe_machine
+from _machine import command_line, describe_machine
+from _options import add_data, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parse(arguments)
     console = wide_console()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    train, test = (read_requests(options.data / f"{name}_shape.jsonl") for name in ("huggingface", "multimedia"))
+    data = options.data / "taskbench"
+    train, test = (read_requests(data / f"{name}_shape.jsonl") for name in ("huggingface", "multimedia"))
     if options.quick:
         train, test = train[::25], test[::90]  # the files go by shape
     labels = np.array([SHAPES.index(shape) for _, shape in train])
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     notes = ["the data has no gold workflows: no planner is trained on them"]
     if options.planner is not None:
-        predicted["plans_of_another_planner"] = planned_shapes(options.planner, options.data, texts[1])
+        predicted["plans_of_another_planner"] = planned_shapes(options.planner, data, texts[1])
     result = {
         "what": "shape of the workflow that a request asks for (TaskBench, from huggingface to multimedia)",
         "command": command_line("taskbench_shape.py", arguments),
@@ -86,9 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "machine": describe_machine(),
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    out = options.results / "taskbench_shape.json"
-    out.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    out = write_result(options.results, "taskbench_shape", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -170,21 +170,11 @@ def table(result: dict[str, Any]) -> Table:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = pathlib.Path(os.environ.get("ORCHESTAI_DATA", ROOT.parent / "shared" / "data")) / "taskbench"
-    parser.add_argument("--data", type=pathlib.Path, default=default, help="TaskBench's folder")
+    parser = option_parser(__doc__, EXAMPLES)
+    add_data(parser)
     parser.add_argument("--encoder", default="minilm", help="name or folder of BERT weights (default: minilm)")
     parser.add_argument("--planner", type=pathlib.Path, help="a planner of elsewhere, for its plans' shapes")
-    parser.add_argument("--quick", action="store_true", help="few requests: checks the script")
-    parser.add_argument("--workdir", type=pathlib.Path, help="folder of embeddings (default: runs/taskbench_shape)")
-    parser.add_argument("--results", type=pathlib.Path, help="folder of the JSON (default: experiments/results)")
-    options = parser.parse_args(arguments)
-    quick = ROOT / "runs" / "quick" / "taskbench_shape"
-    options.workdir = options.workdir or (quick if options.quick else ROOT / "runs" / "taskbench_shape")
-    options.results = options.results or (options.workdir if options.quick else ROOT / "experiments" / "results")
-    return options
+    return settle_folders(parser.parse_args(arguments), "taskbench_shape")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from _machine import ROOT, command_line, describe_machine
+from _options import write_result
 from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _training_runs import TrainedRun, train_or_reuse
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             "bytes": folder_bytes(encoder_config.encoder.teacher, folder),
             "machine": describe_machine(),
         }
-        write(options.results / "ternary_encoder_distillation.json", result)
+        write_result(options.results, "ternary_encoder_distillation", result)
         console.print_json(data=result)
         return result
 
@@ -141,8 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "machine": describe_machine(),
     }
-    out = options.results / "ternary_encoder.json"
-    write(out, result)
+    out = write_result(options.results, "ternary_encoder", result)
     console.print(table(result))
     console.print(f"written: {out}")
     return result
@@ -232,12 +232,6 @@ def folder_bytes(teacher: str, folder: pathlib.Path) -> dict[str, float]:
         served = pack_encoder(parameters) if name == "ternary" else parameters
         sizes[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(served))
     return {**sizes, "ratio": round(sizes["float"] / sizes["ternary"], 3)}
-
-
-def write(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """Write figures as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def samples_file(options: argparse.Namespace) -> str:
