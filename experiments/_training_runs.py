@@ -11,10 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestai_jax.config import RunConfig
+from orchestai_jax.data import PlanningSample, save_samples
 from orchestai_jax.training import METRICS_FILE, read_metrics, workdir_status
 from orchestai_jax.training.workdir import CONFIG_FILE, prepare_workdir
+from orchestai_jax.workflow import Catalog, save_catalog
 
 TIMING_FILE = "timing.json"
+FEW = (64, 16)
+"""Training and validation samples of a `--quick` run."""
 
 TINY_PLANNER = (
     "planner.encoder.weights=none",
@@ -95,6 +99,26 @@ def train_or_reuse(
         best_step=status.best_step,
         state=status.state,
     )
+
+
+def over_samples(
+    config: RunConfig,
+    train: Sequence[PlanningSample],
+    validation: Sequence[PlanningSample],
+    folder: pathlib.Path,
+    catalog: Catalog | None = None,
+) -> RunConfig:
+    """The configuration over these samples, and this catalog if there is one, written below `folder` in the project's
+    own format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"format": "planning"}
+    for name, samples in {"train": train, "validation": validation}.items():
+        data[name] = str(folder / f"{name}.jsonl")
+        save_samples(folder / f"{name}.jsonl", samples)
+    if catalog is not None:
+        data["catalog"] = str(folder / "catalog.json")
+        save_catalog(catalog, folder / "catalog.json")
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
 
 
 def _loop_seconds(workdir: pathlib.Path) -> float:

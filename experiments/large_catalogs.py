@@ -25,11 +25,11 @@ from _machine import command_line, describe_machine
 from _options import add_trainings, option_parser, settle_folders, write_result
 from _plan_latency import over_whole, plan_latency, told_in_tenths
 from _script import run_script, wide_console
-from _training_runs import TINY_PLANNER, train_or_reuse
+from _training_runs import FEW, TINY_PLANNER, over_samples, train_or_reuse
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
-from orchestai_jax.data import PlanningSample, save_samples
+from orchestai_jax.data import PlanningSample
 from orchestai_jax.evaluation import bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.training.training_samples import load_training_samples
@@ -107,16 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 def shrunk(config: RunConfig, workdir: pathlib.Path) -> RunConfig:
     """The same run over few samples and the tools that they want."""
     samples = load_training_samples(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    files = {name: workdir / f"few_{name}.jsonl" for name in ("train", "validation")}
-    train, validation = samples.train[:64], samples.validation[:16]
-    save_samples(files["train"], train)
-    save_samples(files["validation"], validation)
-    catalog = workdir / "few_tools.json"
+    train, validation = samples.train[: FEW[0]], samples.validation[: FEW[1]]
     wanted = {t for s in (*train, *validation) for t in s.nodes}
-    catalog.write_text(samples.catalog.restricted_to(wanted).model_dump_json(), encoding="utf-8")
-    data = {"format": "planning", "catalog": str(catalog), **{name: str(path) for name, path in files.items()}}
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+    return over_samples(config, train, validation, workdir, samples.catalog.restricted_to(wanted))
 
 
 def catalog_of(catalog: Catalog, size: int, wanted: Sequence[PlanningSample]) -> Catalog:

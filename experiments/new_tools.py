@@ -25,11 +25,11 @@ from _machine import command_line, describe_machine
 from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
-from _training_runs import train_or_reuse
+from _training_runs import over_samples, train_or_reuse
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
-from orchestai_jax.data import PlanningSample, load_samples, save_samples
+from orchestai_jax.data import PlanningSample, load_samples
 from orchestai_jax.evaluation import bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.planner.arguments.clauses import split_clauses
@@ -162,18 +162,9 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def configuration(protocol: Protocol, options: argparse.Namespace, folder: pathlib.Path, seed: int) -> RunConfig:
     """The run of a protocol, its data laid down as files of the project's own format."""
-    files = {"train": protocol.train, "validation": protocol.validation}
-    for name, samples in files.items():
-        save_samples(folder / f"{name}.jsonl", samples)
-    catalog = folder / "catalog.json"
-    catalog.write_text(protocol.training_catalog.model_dump_json(), encoding="utf-8")
-    data = [f"data.{name}={folder / name}.jsonl" for name in files] + [
-        f"data.catalog={catalog}",
-        "data.format=planning",
-    ]
     quick = ["training.phase1_supervised.num_epochs=1"] if options.quick else []
-    overrides = [*data, *protocol.overrides, *quick, *options.overrides, f"seed={seed}"]
-    return load_config(options.config, overrides)
+    config = load_config(options.config, [*protocol.overrides, *quick, *options.overrides, f"seed={seed}"])
+    return over_samples(config, protocol.train, protocol.validation, folder, protocol.training_catalog)
 
 
 def share(sample_id: str, salt: str) -> float:

@@ -26,16 +26,16 @@ import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _options import add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
-from _training_runs import train_or_reuse
+from _training_runs import over_samples, train_or_reuse
 from planner_ultratool import QUICK
 from rich.table import Table
 
 from orchestai_jax.config import load_config
-from orchestai_jax.data import PlanningSample, save_samples
+from orchestai_jax.data import PlanningSample
 from orchestai_jax.evaluation import PlanningScores, bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.training.training_samples import load_training_samples
-from orchestai_jax.workflow import Catalog, RunRecord, Task, TaskRun, Workflow, append_record
+from orchestai_jax.workflow import Catalog, RunRecord, Task, TaskRun, Workflow, append_record, save_catalog
 
 FIGURES = ("node_f1", "link_f1", "accuracy")
 MOST_LOST = 0.01
@@ -67,15 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     console.print(f"{len(new)} new tools; {len(records)} runs with one, {len(new_test)} more samples to score")
 
     folder = options.workdir
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"train": old_train, "validation": old_validation}
-    for name, part in files.items():
-        save_samples(folder / f"{name}.jsonl", part)
-    catalogs = {"old": folder / "old_tools.json", "all": folder / "all_tools.json"}
-    for file, catalog in ((catalogs["old"], old_catalog), (catalogs["all"], samples.catalog)):
-        file.write_text(catalog.model_dump_json(), encoding="utf-8")
-    data = {"format": "planning", "catalog": str(catalogs["old"]), **{n: str(folder / f"{n}.jsonl") for n in files}}
-    config = base.model_copy(update={"data": base.data.model_copy(update=data)})
+    config = over_samples(base, old_train, old_validation, folder, old_catalog)
+    all_tools = folder / "all_tools.json"
+    save_catalog(samples.catalog, all_tools)
     run = train_or_reuse(config, folder / "planner", fresh=options.fresh, say=console.print)
 
     record_file = folder / "records.jsonl"
@@ -83,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for sample in records:
         append_record(record_file, as_record(sample))
     updated = folder / "updated"
-    cost = update(run.workdir, updated, record_file, catalogs["all"])
+    cost = update(run.workdir, updated, record_file, all_tools)
     parts = {"old validation": old_validation, "new tools": new_test}
     found = {name: compare(run.workdir, updated, part, samples.catalog) for name, part in parts.items()}
     lost = {name: -found["old validation"]["gain"][name]["mean"] for name in FIGURES}

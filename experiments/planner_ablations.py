@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import pathlib
 import sys
@@ -19,12 +20,12 @@ import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _options import option_parser, settle_folders, write_result
 from _script import run_script, wide_console
-from _training_runs import train_or_reuse
+from _training_runs import over_samples, train_or_reuse
 from planner_ultratool import QUICK
 from rich.table import Table
 
 from orchestai_jax.config import DecodingConfig, RunConfig, load_config
-from orchestai_jax.data import PlanningSample, load_samples, save_samples
+from orchestai_jax.data import PlanningSample, load_samples
 from orchestai_jax.evaluation import PlanningReport, bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.training.planning_data import step_clause
@@ -33,6 +34,7 @@ from orchestai_jax.workflow import Catalog
 
 FIGURES = ("node_f1", "link_f1", "accuracy")
 WHOLE = "the planner"
+WITH_TERNARY = "ternary encoder"
 
 DECODED: dict[str, dict[str, Any]] = {
     "no votes of past plans": {"neighbours": 0},
@@ -44,7 +46,7 @@ DECODED: dict[str, dict[str, Any]] = {
 TRAINED: dict[str, tuple[str, ...]] = {
     "no graph layer": ("planner.graph_generator.layer=none",),
     "no descriptions": ("planner.decomposer.free_embedding_dropout=0",),
-    "ternary encoder": (),
+    WITH_TERNARY: (),
 }
 """Planners that are trained for it, and what of the configuration they change. See `of_another`."""
 
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     test_format, samples = config.data.format, load_training_samples(config)
     if options.quick:
         samples = dataclasses.replace(samples, train=samples.train[:64], validation=samples.validation[:16])
-        config = over_files(config, samples.catalog, samples, options.workdir / "few")
+        config = over_samples(config, samples.train, samples.validation, options.workdir / "few", samples.catalog)
     whole = train_or_reuse(config, options.planner, say=console.print)
     test = list(load_samples(test_file, test_format, samples.catalog))[: 16 if options.quick else None]
     reports = {WHOLE: evaluate_planner(Planner.from_checkpoint(whole.workdir), test)}
@@ -95,16 +97,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = option_parser(
         __doc__, EXAMPLES, config="planner_ultratool.yaml", overrides="dotted overrides of all configurations"
     )
-    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, help="default: all")
+    parser.add_argument("--rows", nargs="+", choices=rows, help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="of every training (default: 0)")
     parser.add_argument(
         "--planner", type=pathlib.Path, help="the whole one (default: runs/planner_ultratool/seed-SEED)"
     )
     parser.add_argument("--ternary", type=pathlib.Path, help="default: runs/planner_ultratool_ternary/seed-SEED")
+    encoder = ROOT / "runs" / "encoder_ternary" / "encoder"
+    parser.add_argument(
+        "--encoder", type=pathlib.Path, default=encoder, help="ternary (default: what ternary_encoder.py distils)"
+    )
     options = settle_folders(parser.parse_args(arguments), "planner_ablations")
     own = options.workdir if options.quick else ROOT / "runs"
     options.planner = options.planner or own / "planner_ultratool" / f"seed-{options.seed}"
     options.ternary = options.ternary or own / "planner_ultratool_ternary" / f"seed-{options.seed}"
+    if options.quick and WITH_TERNARY in (options.rows or ()):
+        raise ValueError(
+            f"no row {WITH_TERNARY!r} with --quick; python experiments/ternary_encoder.py --quick checks it"
+        )
+    options.rows = options.rows or [row for row in rows if row != WITH_TERNARY or not options.quick]
     return options
 
 
@@ -135,15 +146,13 @@ def of_another(
     """A planner of its own, trained or reused, on the test samples.
 
     Without descriptions: task types are numbered and keep their ports alone; the words of the step texts that name them
-    go too. With the ternary encoder: as configs/planner_ultratool_ternary.yaml says (distil it first, see there).
+    go too. With the ternary encoder: the run of ternary_encoder.py, which distils that encoder too.
     """
     changed = configuration(options, *TRAINED[row]).model_copy(update={"data": config.data})
     folder = options.workdir / row.replace(" ", "_") / f"seed-{options.seed}"
-    if row == "ternary encoder":
+    if row == WITH_TERNARY:
         folder = options.ternary
-        if not options.quick:
-            ternary = ROOT / "configs" / "planner_ultratool_ternary.yaml"
-            changed = load_config(ternary, [f"seed={options.seed}", *options.overrides])
+        changed = configuration(options, f"planner.encoder.weights={json.dumps(str(options.encoder))}")
     elif row == "no descriptions":
         number = {t.id: f"t{i}" for i, t in enumerate(samples.catalog.task_types)}
         types = (t.model_copy(update={"id": number[t.id], "description": ""}) for t in samples.catalog.task_types)
@@ -154,7 +163,7 @@ def of_another(
             validation=[renamed(s, number) for s in samples.validation],
         )
         test = [renamed(s, number) for s in test]
-        changed = over_files(changed, catalog, samples, options.workdir / "numbered")
+        changed = over_samples(changed, samples.train, samples.validation, options.workdir / "numbered", catalog)
     run = train_or_reuse(changed, folder, say=say)
     return evaluate_planner(Planner.from_checkpoint(run.workdir), test)
 
@@ -165,17 +174,6 @@ def renamed(sample: PlanningSample, names: dict[str, str]) -> PlanningSample:
     if texts is not None:
         texts = tuple(step_clause(text, t) for text, t in zip(texts, sample.task_types, strict=True))
     return dataclasses.replace(sample, task_types=tuple(names[t] for t in sample.task_types), step_texts=texts)
-
-
-def over_files(config: RunConfig, catalog: Catalog, samples: TrainingSamples, folder: pathlib.Path) -> RunConfig:
-    """The configuration over samples and catalog that are written below `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_samples(folder / "train.jsonl", samples.train)
-    save_samples(folder / "validation.jsonl", samples.validation)
-    (folder / "catalog.json").write_text(catalog.model_dump_json(), encoding="utf-8")
-    paths = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation")}
-    data = {"format": "planning", "catalog": str(folder / "catalog.json"), **paths}
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
 
 
 def compared(report: PlanningReport, whole: PlanningReport) -> dict[str, Any]:

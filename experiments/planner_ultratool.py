@@ -22,11 +22,20 @@ from _options import add_trainings, option_parser, settle_folders, write_result
 from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _sentence_embedding import embed_texts
-from _training_runs import TINY_PLANNER, TrainedRun, epoch_curve, first_and_last, plot_loss, train_or_reuse
+from _training_runs import (
+    FEW,
+    TINY_PLANNER,
+    TrainedRun,
+    epoch_curve,
+    first_and_last,
+    over_samples,
+    plot_loss,
+    train_or_reuse,
+)
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
-from orchestai_jax.data import PlanningSample, load_samples, save_samples
+from orchestai_jax.data import PlanningSample, load_samples
 from orchestai_jax.evaluation import (
     PlanningReport,
     PlanningScores,
@@ -150,13 +159,8 @@ def shrink(
     workdir: pathlib.Path,
 ) -> tuple[RunConfig, dict[int, RunConfig], list[PlanningSample], list[PlanningSample]]:
     """The same configurations over a few samples, written below `workdir`."""
-    train, validation = train[:64], validation[:16]
-    workdir.mkdir(parents=True, exist_ok=True)
-    files = {"train": workdir / "few_train.jsonl", "validation": workdir / "few_validation.jsonl"}
-    save_samples(files["train"], train)
-    save_samples(files["validation"], validation)
-    update = {"format": "planning", **{name: str(path) for name, path in files.items()}}
-    configs = {s: c.model_copy(update={"data": c.data.model_copy(update=update)}) for s, c in configs.items()}
+    train, validation = train[: FEW[0]], validation[: FEW[1]]
+    configs = {s: over_samples(c, train, validation, workdir / "few") for s, c in configs.items()}
     return next(iter(configs.values())), configs, train, validation
 
 

@@ -24,12 +24,12 @@ import numpy as np
 from _machine import command_line, describe_machine
 from _options import add_data, add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
-from _training_runs import TINY_PLANNER, train_or_reuse
+from _training_runs import TINY_PLANNER, over_samples, train_or_reuse
 from new_tools import left_out_tools, share
 from rich.table import Table
 
 from orchestai_jax.config import RunConfig, load_config
-from orchestai_jax.data import PlanningSample, load_samples, save_samples
+from orchestai_jax.data import PlanningSample, load_samples
 from orchestai_jax.evaluation import PlanningScores, bootstrap_interval, evaluate_planner
 from orchestai_jax.planner import Planner
 from orchestai_jax.workflow import Catalog, Link, load_catalog
@@ -138,17 +138,11 @@ def configuration(
     setting: Setting, options: argparse.Namespace, folder: pathlib.Path, arm: str, seed: int
 ) -> RunConfig:
     """The run of an arm, its data laid down as files of the project's own format."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"train": setting.train, "validation": setting.validation}
-    for name, samples in files.items():
-        save_samples(folder / f"{name}.jsonl", samples)
     catalog = setting.catalog if arm != "bare" else setting.catalog.model_copy(update={"links": ()})
-    (folder / "catalog.json").write_text(catalog.model_dump_json(), encoding="utf-8")
-    data = [f"data.{name}={folder / name}.jsonl" for name in files]
-    data += [f"data.catalog={folder / 'catalog.json'}", "data.format=planning"]
     layer = f"planner.task_type_graph.layer={'none' if arm == 'bare' else arm}"
     quick = QUICK if options.quick else ()
-    return load_config(options.config, [*data, *FOR_NEW_TYPES, layer, *quick, *options.overrides, f"seed={seed}"])
+    config = load_config(options.config, [*FOR_NEW_TYPES, layer, *quick, *options.overrides, f"seed={seed}"])
+    return over_samples(config, setting.train, setting.validation, folder, catalog)
 
 
 def figures(scores: Sequence[PlanningScores], rows: Mapping[str, list[int]]) -> dict[str, Any]:

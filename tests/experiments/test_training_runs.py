@@ -1,9 +1,14 @@
-"""Curves of finished trainings."""
+"""Samples laid down for a training; curves of finished ones."""
 
 import json
 
 import _training_runs as runs
 import pytest
+
+from orchestai_jax.config import DataConfig, RunConfig
+from orchestai_jax.data import PlanningSample
+from orchestai_jax.training.training_samples import load_training_samples
+from orchestai_jax.workflow import Catalog, TaskType
 
 
 @pytest.fixture
@@ -51,3 +56,16 @@ def test_the_plot_is_a_png_of_what_there_is(workdir, tmp_path):
     assert out.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no run holds the metric other"):
         runs.plot_loss([run], "other", tmp_path / "x.png", "Loss", "nats")
+
+
+def test_samples_and_catalog_are_written_where_the_configuration_says(tmp_path):
+    catalog = Catalog(task_types=(TaskType(id="t0"), TaskType(id="t1")))
+    train, validation = [PlanningSample("1", "x", ("t0",))], [PlanningSample("2", "y", ("t1",))]
+    base = RunConfig(name="toy", data=DataConfig(train="elsewhere.jsonl", format="taskbench"))
+    config = runs.over_samples(base, train, validation, tmp_path / "new", catalog)
+    found = load_training_samples(config)
+    assert [s.id for s in found.train] == ["1"]
+    assert [s.id for s in found.validation] == ["2"]
+    assert [t.id for t in found.catalog.task_types] == ["t0", "t1"]
+    other = config.model_copy(update={"data": config.data.model_copy(update={"catalog": "kept.yaml"})})
+    assert runs.over_samples(other, train, validation, tmp_path / "again").data.catalog == "kept.yaml"
