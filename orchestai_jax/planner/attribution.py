@@ -28,7 +28,8 @@ class Explanation:
     tasks: Mapping[str, tuple[float, ...]]
     """Task id to how far the log-probability of choosing it (nats) falls without the word; below 0 where it rises."""
     edges: Mapping[tuple[str, str], tuple[float, ...]]
-    """(producer, consumer) to how far the edge's log-odds fall without the word."""
+    """(producer, consumer) to how far the edge's log-odds fall without the word. Edges that the graph generator did not
+    draw, but an argument's reference, are not here: the argument's words speak for them."""
     arguments: Mapping[tuple[str, str], tuple[bool, ...]]
     """(task id, name) to whether the argument would be another without the word."""
 

@@ -156,15 +156,16 @@ def plan_given(
     return decode_given(model, arrays, lower, mask, preference, chosen, evidence)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def score_of_given(
     graphdef: nnx.GraphDef,
+    by_labels: bool,
     parameters: Parameters,
     arrays: CatalogArrays,
     inputs: PlanningInputs,
     chosen: Int[Array, "batch J"],
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, "batch J"], Float[Array, "batch J J"]]:
     """Log-probabilities of given tasks and log-odds of their edges, see `score_given`."""
     model = merge_parameters(graphdef, parameters)
     lower, mask, evidence = inputs.of(model)
-    return score_given(model, arrays, lower, mask, chosen, evidence)
+    return score_given(model, arrays, lower, mask, chosen, evidence, by_labels)

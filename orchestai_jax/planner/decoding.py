@@ -97,9 +97,7 @@ def _decode_labels(model, catalog, encoded: Encoded, preference, threshold: floa
     signs = jnp.where(taken[:, :size], 1.0, -1.0)
     plan_logp = jnp.sum(jax.nn.log_sigmoid(signs * encoded.labels), axis=1)  # the types as independent of each other
     supports = jnp.where(chosen < size, jnp.exp(logp), 0.0), jnp.exp(plan_logp)
-    start = jnp.full((chosen.shape[0], 1), size, chosen.dtype)
-    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
-    states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, encoded.mask)
+    states = model.decomposer.states(encoded.task_types, chosen_before(chosen, size), encoded.hidden, encoded.mask)
     return _complete(model, catalog, encoded, chosen, states, logp, plan_logp, supports, preference)
 
 
@@ -149,8 +147,7 @@ def decode_given(
 ) -> DecodedPlans:
     """Edges, workers and complexities for tasks that are given (the choices' log-probabilities come out as zero)."""
     encoded = model.encode(catalog, lower, mask, evidence=evidence)
-    start = jnp.full((chosen.shape[0], 1), catalog.known.shape[0], chosen.dtype)
-    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
+    previous = chosen_before(chosen, catalog.known.shape[0])
     states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
     zeros, ones = jnp.zeros(chosen.shape), jnp.ones(chosen.shape)
     supports = ones, ones[:, 0]
@@ -164,13 +161,20 @@ def score_given(
     mask: Bool[Array, "batch n"],
     chosen: Int[Array, "batch J"],
     evidence: Evidence | None = None,
+    by_labels: bool = False,
 ) -> tuple[Float[Array, "batch J"], Float[Array, "batch J J"]]:
-    """How given plans are judged: log-probability of each choice after those before it, and log-odds of each edge."""
+    """How given plans are judged: log-probability of each choice, and log-odds of each edge.
+
+    A choice is judged after those before it, or with `by_labels`, as the decoding `labels` takes them, by itself.
+    """
     encoded = model.encode(catalog, lower, mask, evidence=evidence)
     size, (batch, steps) = catalog.known.shape[0], chosen.shape
-    start = jnp.full((batch, 1), size, chosen.dtype)
-    previous = jnp.concatenate([start, chosen[:, :-1]], axis=1)
+    previous = chosen_before(chosen, size)
     states = model.decomposer.states(encoded.task_types, previous, encoded.hidden, mask)
+    edge_logits = model.edge_logits(catalog, model.task_states(encoded, states, chosen), chosen, chosen < size)
+    if by_labels:
+        labels = jnp.take_along_axis(encoded.labels, jnp.minimum(chosen, size - 1), axis=1)
+        return jnp.where(chosen < size, jax.nn.log_sigmoid(labels), 0.0), edge_logits
     flat = states.reshape(batch * steps, -1), previous.reshape(-1), jnp.repeat(encoded.labels, steps, axis=0)
     logits = model.decomposer.logits(catalog, encoded.directions, *flat).reshape(batch, steps, -1)
     lowest = jnp.finfo(logits.dtype).min
@@ -179,8 +183,12 @@ def score_given(
         logits = jnp.where(jnp.pad(used, ((0, 0), (0, 0), (0, 1))), lowest, logits)
     logits = logits.at[:, 0, size].set(lowest)  # a plan has at least one task
     logp = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), chosen[..., None], axis=-1)[..., 0]
-    task_states = model.task_states(encoded, states, chosen)
-    return logp, model.edge_logits(catalog, task_states, chosen, chosen < size)
+    return logp, edge_logits
+
+
+def chosen_before(chosen: Int[Array, "batch J"], no_task: int) -> Int[Array, "batch J"]:
+    """What was chosen before each of these choices; before the first one `no_task`."""
+    return jnp.pad(chosen[:, :-1], ((0, 0), (1, 0)), constant_values=no_task)
 
 
 def support(

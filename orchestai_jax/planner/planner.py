@@ -237,8 +237,11 @@ class Planner:
         seen = [cleaned] + [cleaned[:start] + " " * (end - start) + cleaned[end:] for start, end in words]
         logp, edges = self._score_given(view, ids, masks, chosen, seen, offsets)
         position = {task.id: i for i, task in enumerate(workflow.tasks)}
-        pairs = [(p, task.id) for task in workflow.tasks for p in task.depends_on]
         forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1)
+        drawn = forward >= self.spec.planner.graph_generator.threshold
+        pairs = [
+            (p, task.id) for task in workflow.tasks for p in task.depends_on if drawn[position[p], position[task.id]]
+        ]
         return Explanation(
             workflow=workflow,
             words=tuple(cleaned[start:end] for start, end in words),
@@ -272,8 +275,9 @@ class Planner:
                 read = view.reader.read(texts, [offsets] * len(texts), ids.shape[0])
                 segments = repeated(read, more)
             inputs = PlanningInputs(np.tile(ids, (size, 1)), rows, segments)
+            by_labels = self.spec.planner.decoding.method == "labels"
             scores = compiled.score_of_given(
-                self._graphdef, self._parameters, view.arrays, inputs, np.tile(chosen, (size, 1))
+                self._graphdef, by_labels, self._parameters, view.arrays, inputs, np.tile(chosen, (size, 1))
             )
             found.append([x[: len(part)] for x in jax.device_get(scores)])
         logp, edges = (np.concatenate(x) for x in zip(*found, strict=True))

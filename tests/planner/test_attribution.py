@@ -1,17 +1,22 @@
 """Which words spoke: hiding a word by hand gives the same, words that change nothing have said nothing."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestai_jax.config import DecodingConfig, Preference
 from orchestai_jax.data.tokenizer import clean_text
+from orchestai_jax.planner import Planner
+from orchestai_jax.planner.arguments.filling import Filled
 from orchestai_jax.planner.attribution import Explanation, argument_words, hide_words, split_words
 from orchestai_jax.planner.decoding import decode_given, score_given
 from orchestai_jax.planner.model import merge_parameters
 from orchestai_jax.quickstart import load_embedded_catalog
-from orchestai_jax.workflow import Task, Workflow
+from orchestai_jax.workflow import Reference, Task, Workflow
 
 TEXT = "translate the text then caption an image"
 
@@ -114,3 +119,46 @@ def test_long_texts_are_explained_as_far_as_they_are_read(planner):
     explanation = planner.explain("translate the text " * 2000)
     assert 0 < len(explanation.words) <= 64
     assert all(len(scores) == len(explanation.words) for scores in explanation.tasks.values())
+
+
+def choosing_by_labels(tiny, planner, edge_threshold=0.5):
+    """The planner with tasks chosen by the label head, nearly all of them."""
+    spec, _, parameters, _, vectors, statistics = tiny
+    parts = {
+        "decoding": DecodingConfig(method="labels", label_threshold=0.0001),
+        "graph_generator": spec.planner.graph_generator.model_copy(update={"threshold": edge_threshold}),
+    }
+    other = dataclasses.replace(spec, planner=spec.planner.model_copy(update=parts))
+    return Planner(
+        other, parameters, planner._tokenizer, planner.catalog, statistics, np.asarray(vectors), Preference()
+    )
+
+
+def test_where_labels_choose_the_tasks_words_are_judged_by_labels(tiny, planner):
+    _, graphdef, parameters, arrays, *_ = tiny
+    own = choosing_by_labels(tiny, planner)
+    explanation = own.explain(TEXT)
+    model = merge_parameters(graphdef, parameters)
+    ids = jnp.array([own._tokenizer.encode_batch([TEXT], 64)[0]])
+    words = split_words(TEXT, len(TEXT))
+    masks = hide_words(words, own._tokenizer.offsets(TEXT, 64), ids.shape[1])
+    labels = [model.encode(arrays, model.lower(ids, m), m).labels[0] for m in jnp.asarray(masks)[:, None]]
+    logp = np.log(1 / (1 + np.exp(-np.asarray(labels, np.float64))))
+    assert explanation.workflow.tasks
+    for task in explanation.workflow.tasks:
+        column = logp[:, own.catalog.index[task.task_type]]
+        np.testing.assert_allclose(explanation.tasks[task.id], column[0] - column[1:], atol=1e-4)
+
+
+def test_edges_that_only_a_reference_drew_are_left_to_its_argument(tiny, planner):
+    own = choosing_by_labels(tiny, planner, edge_threshold=1.0)
+
+    def fill(text, types, edges, catalog, **_):
+        arguments = ({"text": Reference(task="t1", output="text")} if i else {} for i in range(len(types)))
+        return Filled(tuple(arguments), frozenset(), (), ())
+
+    own.__dict__["_fill"] = fill
+    explanation = own.explain(TEXT)
+    assert explanation.workflow.tasks[1].depends_on == ("t1",)
+    assert explanation.edges == {}
+    assert ("t2", "text") in explanation.arguments
