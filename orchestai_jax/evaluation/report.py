@@ -48,6 +48,7 @@ _LABELS = {
     "reference_f1": "reference F1 (pooled)",
     "value_f1": "value F1 of arguments (pooled)",
     "chain_baseline_link_f1": "link F1, predicted tasks joined in order",
+    "chain_baseline_reference_f1": "reference F1, predicted tasks joined in order",
 }
 
 
@@ -73,6 +74,8 @@ class PlanningReport:
     """[samples]: link F1 had the predicted tasks been joined in order."""
     references: NDArray[np.float64]
     """[samples, 3]: counts behind the pooled reference F1."""
+    chain_references: NDArray[np.float64]
+    """[samples, 3]: the same had the predicted tasks been joined in order."""
     values: NDArray[np.float64] | None
     """[samples, 3]: counts behind the pooled value F1; None where no sample has gold arguments."""
     latencies_ms: NDArray[np.float64]
@@ -93,6 +96,7 @@ class PlanningReport:
             "reference_f1": float(pooled_f1(self.references.sum(axis=0))),
             "value_f1": None if self.values is None else float(pooled_f1(self.values.sum(axis=0))),
             "chain_baseline_link_f1": float(self.chain_link_f1.mean()),
+            "chain_baseline_reference_f1": float(pooled_f1(self.chain_references.sum(axis=0))),
             "failures": len(self.failures),
             "calibration": self.calibration(),
             "abstention": abstention_curve(self.plan_confidences, self.scores.accuracy > 0),
@@ -115,6 +119,7 @@ class PlanningReport:
         if self.values is not None:
             found["value_f1"] = bootstrap_interval(self.values, statistic=pooled_f1)
         found["chain_baseline_link_f1"] = bootstrap_interval(self.chain_link_f1)
+        found["chain_baseline_reference_f1"] = bootstrap_interval(self.chain_references, statistic=pooled_f1)
         return found
 
     def table(self, title: str = "Planning") -> Table:
@@ -205,6 +210,7 @@ def evaluate_planner(
         scores=score_plans(samples, plans, used.choices),
         chain_link_f1=score_plans(samples, chains).link_f1,
         references=reference_counts(samples, plans),
+        chain_references=reference_counts(samples, chains),
         values=value_counts(samples, filled) if any(s.arguments is not None for s in samples) else None,
         latencies_ms=_latencies_ms(planner, samples, catalog, clock),
         plan_confidences=np.array(plan_confidences),

@@ -81,6 +81,7 @@ def test_the_figures_are_those_of_the_plans(catalog, tmp_path, caplog):
     assert figures["n"] == 3
     assert figures["reference_f1"] == 1
     assert figures["chain_baseline_link_f1"] == pytest.approx((1 + 0 + 1) / 3)  # c -> b was not wanted
+    assert figures["chain_baseline_reference_f1"] == pytest.approx(2 / 3)
     assert got.failures == (("3", "the instruction fits no task type"),)
     assert figures["failures"] == 1
     assert "no plan for sample 3" in caplog.text

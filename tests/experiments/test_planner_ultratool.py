@@ -27,6 +27,7 @@ def report(plans):
     return PlanningReport(
         scores=scores,
         chain_link_f1=scores.link_f1,
+        chain_references=np.zeros((len(scores.link_f1), 3)),
         references=reference_counts(GOLD, plans),
         values=None,
         latencies_ms=np.array([1.0, 2.0]),
