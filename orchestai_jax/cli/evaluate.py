@@ -49,7 +49,8 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a planner: node F1, link F1, accuracy, coverage, DAG validity, worker choice, latency, with intervals.
+    """Score a planner: node F1, link F1, accuracy, coverage, DAG validity, worker choice, references and values of
+    arguments, calibration error, accuracy of the surest half, latency; with intervals.
 
     With --catalog it plans over those task types, which it may never have seen. Task types of the data that the catalog
     lacks count as missed, with a warning; data that it has nothing of is refused.

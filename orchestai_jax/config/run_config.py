@@ -53,7 +53,7 @@ class EncoderConfig(Section):
     """The text encoder: imported weights, or one trained from scratch."""
 
     weights: str = Field(default="minilm", min_length=1)
-    """Name or path of BERT-family or T5 weights, or "none" for an encoder trained from scratch."""
+    """Name or folder of BERT-family, T5 or distilled ternary weights, or "none" for an encoder trained from scratch."""
     trainable_layers: int | None = Field(default=3, ge=0)
     """How many of the last layers are trained (null = all, 0 = the encoder is frozen)."""
     max_tokens: int = Field(default=128, ge=8, le=512)
@@ -105,7 +105,23 @@ class DecomposerConfig(Section):
     """Whether one plan may hold a task type more than once."""
 
 
-class TaskTypeGraphConfig(Section):
+class GraphAttentionConfig(Section):
+    """What graph attention has beyond the other graph layers."""
+
+    num_heads: int = Field(default=4, ge=1, le=64)
+    """Attention heads (layer gat only); where they are concatenated they divide the width."""
+    heads: Literal["concatenated", "averaged"] = "concatenated"
+    """What becomes of the heads' outputs (layer gat only)."""
+
+    def check_heads(self, layer: str, width: int) -> None:
+        """Raises ValueError where a layer of this width cannot have these heads."""
+        if layer == "gat" and self.heads == "concatenated" and width % self.num_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} does not divide the width {width}: give another, or heads: averaged"
+            )
+
+
+class TaskTypeGraphConfig(GraphAttentionConfig):
     """The task-type graph: vectors of task types, refined by those that they are linked with."""
 
     layer: Literal["gcn", "gat", "sage", "none"] = "none"
@@ -119,7 +135,7 @@ class TaskTypeGraphConfig(Section):
         return self.layer != "none"
 
 
-class GraphGeneratorConfig(Section):
+class GraphGeneratorConfig(GraphAttentionConfig):
     """The graph generator: edges between the chosen tasks."""
 
     layer: Literal["gcn", "gat", "sage", "none"] = "gcn"
@@ -130,6 +146,11 @@ class GraphGeneratorConfig(Section):
     """Width of the graph layers and the edge scorer."""
     threshold: float = Field(default=0.5, ge=0, le=1)
     """Least probability of an edge that is drawn."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> GraphGeneratorConfig:
+        self.check_heads(self.layer, self.hidden_size)
+        return self
 
 
 class WorkerSelectorConfig(Section):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from orchestai_jax.nn.graph import GRAPH_LAYERS
+from orchestai_jax.config import GraphGeneratorConfig
+from orchestai_jax.nn.graph import make_graph_layer
 from orchestai_jax.planner.catalog_arrays import CatalogArrays
 
 NUM_PAIR_FEATURES = 6
@@ -21,11 +22,13 @@ class GraphGenerator(nnx.Module):
     types fit, so the result is a DAG by construction.
     """
 
-    def __init__(self, state_size: int, hidden_size: int, layer: str, num_layers: int, *, rngs: nnx.Rngs):
+    def __init__(self, state_size: int, config: GraphGeneratorConfig, *, rngs: nnx.Rngs):
+        hidden_size = config.hidden_size
         self.project = nnx.Linear(state_size, hidden_size, rngs=rngs)
         self.prior = nnx.Linear(NUM_PAIR_FEATURES, 1, rngs=rngs)
-        made = [] if layer == "none" else [GRAPH_LAYERS[layer] for _ in range(num_layers)]
-        self.layers = nnx.List([make(hidden_size, hidden_size, rngs=rngs) for make in made])
+        count = 0 if config.layer == "none" else config.num_layers
+        heads = {"num_heads": config.num_heads, "concatenate": config.heads == "concatenated"}
+        self.layers = nnx.List([make_graph_layer(config.layer, hidden_size, **heads, rngs=rngs) for _ in range(count)])
         self.source = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.target = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.features = nnx.Linear(NUM_PAIR_FEATURES, hidden_size, rngs=rngs)

@@ -67,6 +67,20 @@ class ModelSpec:
         """Layers before this one are frozen, and so is the token embedding unless `embedding_is_trained`."""
         return self.encoder.num_layers if self.encoder_is_frozen else self.shared_layers
 
+    def check_heads(self) -> None:
+        """Raises ValueError where attention heads do not divide the encoder's width, which the weights decide."""
+        width, heads = self.encoder.hidden_size, self.planner.decomposer.num_heads
+        if width % heads:
+            fits = ", ".join(str(n) for n in range(1, 17) if width % n == 0)
+            raise ValueError(
+                f"planner.decomposer.num_heads {heads} does not divide the encoder's width {width}; these do: {fits}"
+            )
+        links = self.planner.task_type_graph
+        try:
+            links.check_heads(links.layer, width)
+        except ValueError as error:
+            raise ValueError(f"planner.task_type_graph: {error}") from error
+
     @property
     def embedding_is_trained(self) -> bool:
         """Whether the token embedding is trained."""
@@ -155,8 +169,7 @@ class PlannerModel(nnx.Module):
             rngs=rngs,
         )
         self.matcher = DescriptionMatcher() if config.decomposer.match_descriptions else None
-        graph = config.graph_generator
-        self.graph_generator = GraphGenerator(3 * hidden, graph.hidden_size, graph.layer, graph.num_layers, rngs=rngs)
+        self.graph_generator = GraphGenerator(3 * hidden, config.graph_generator, rngs=rngs)
         self.worker_selector = WorkerSelector(
             3 * hidden, hidden, hidden, spec.num_known_workers, config.worker_selector.hidden_size, rngs=rngs
         )

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from orchestai_jax.config import TaskTypeGraphConfig
-from orchestai_jax.nn.graph import GRAPH_LAYERS
+from orchestai_jax.nn.graph import make_graph_layer
 from orchestai_jax.planner.task_type_links import TaskTypeLinks
 
 _CHUNK = 4096
@@ -28,9 +28,11 @@ class TaskTypeGraph(nnx.Module):
     """
 
     def __init__(self, config: TaskTypeGraphConfig, size: int, *, rngs: nnx.Rngs):
-        """`config.layer` names a layer. Raises ValueError where `size` is nothing for it (four heads of attention)."""
-        make = GRAPH_LAYERS[config.layer]
-        self.layers = nnx.List([make(size, size, rngs=rngs) for _ in range(config.num_layers)])
+        """`config.layer` names a layer. Raises ValueError where its heads do not divide `size`."""
+        heads = {"num_heads": config.num_heads, "concatenate": config.heads == "concatenated"}
+        self.layers = nnx.List(
+            [make_graph_layer(config.layer, size, **heads, rngs=rngs) for _ in range(config.num_layers)]
+        )
         self.out = nnx.Linear(size, size, use_bias=False, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, rows: Float[Array, "T hidden"], links: TaskTypeLinks) -> Float[Array, "T hidden"]:

@@ -88,6 +88,7 @@ def train_planner(
         pretrained=encoder.pretrained,
         encoder_is_frozen=config.training.phase1_supervised.freeze_encoder,
     )
+    spec.check_heads()
     if start is not None:
         start.check(spec)
     elif config.planner.arguments.method == "learned":

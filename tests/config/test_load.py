@@ -109,6 +109,11 @@ def test_env_file_fills_what_the_environment_lacks(tmp_path):
         (SMALL, ["planner.decomposer.dropout=.nan"], ["dropout", "finite"]),
         (SMALL, ["data.format=csv"], ["data.format", '"csv"', "'taskbench'", "'planning'"]),
         (SMALL, ["planner.encoder.num_heads=5"], ["planner.encoder", "hidden_size 384", "num_heads 5"]),
+        (
+            SMALL,
+            ["planner.graph_generator.layer=gat", "planner.graph_generator.num_heads=3"],
+            ["planner.graph_generator", "num_heads 3 does not divide the width 128", "heads: averaged"],
+        ),
         (SMALL, ["planner=3"], ["planner", "got 3"]),
         (SMALL, ["seed.x=3"], ["override 'seed.x=3'"]),
         (SMALL, ["name.first=x"], ["name is the value 'small', not a section"]),

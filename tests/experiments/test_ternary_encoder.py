@@ -54,6 +54,7 @@ def test_differences_are_by_sample():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_of_it(public_data, tmp_path):
     public_data("ultratool/train.jsonl")
     sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "training"))

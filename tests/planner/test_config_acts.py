@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orchestai_jax.config import DecodingConfig, Preference
+from orchestai_jax.config import DecodingConfig, PlannerConfig, Preference
 from orchestai_jax.planner import Planner, compiled, decoding
 from orchestai_jax.planner.arguments import fill_arguments
 from orchestai_jax.planner.calibration import Calibration
@@ -165,6 +165,20 @@ def test_layer_and_number_of_layers_decide_the_graph_generators_parameters(tiny,
     assert len(distinct) == (4 if num_layers else 1)
 
 
+@pytest.mark.parametrize("part", ["graph_generator", "task_type_graph"])
+def test_heads_and_what_becomes_of_them_decide_the_shape_of_graph_attention(tiny, part):
+    width = {"graph_generator": 8, "task_type_graph": 16}[part]
+
+    def kernel(**keys):
+        return build_structure(changed(tiny[0], **{part: {"layer": "gat", **keys}}))[1], f"{part}.layers.0"
+
+    for num_heads in (2, 4):
+        shapes, name = kernel(num_heads=num_heads, heads="concatenated")
+        assert shapes[f"{name}.source"].shape == (num_heads, width // num_heads)
+        shapes, name = kernel(num_heads=num_heads, heads="averaged")
+        assert shapes[f"{name}.source"].shape == (num_heads, width)
+
+
 EDGES = np.zeros((3, 3), np.float32)
 EDGES[0, 1], EDGES[1, 2] = 0.3, 0.8
 """Of blur, caption, translate: an image fits a caption and a caption a translation; an image fits no translation."""
@@ -259,3 +273,11 @@ def decoded(catalog, chosen, **arrays):
         complexity=zeros,
     )
     return plan.replace(**arrays)
+
+
+@pytest.mark.parametrize(("support", "said"), [(0.19, True), (0.21, False), (0.9, False)])
+def test_a_plan_of_low_confidence_says_so(catalog, support, said):
+    config, certain = PlannerConfig(), decoded(catalog, [CAPTION], plan_support=np.float32(support))
+    workflow = to_workflow("caption a.png", certain, catalog, config, Preference(), Calibration())
+    assert workflow.confidence == pytest.approx(support)
+    assert any(note.startswith(f"low confidence ({support:.2f})") for note in workflow.notes) == said

@@ -26,6 +26,15 @@ def test_what_cannot_be_trained_is_named(files, tmp_path):
     unable["data"] |= {"train": str(tmp_path / "unable.jsonl"), "validation": str(files / "train.jsonl")}
     with pytest.raises(ValueError, match="to 'two', which cannot do it"):
         train_planner(parse_config(yaml.safe_dump(unable)), tmp_path / "other", monitor=SilentMonitor())
+    uneven = toy_config(files).model_dump(mode="json")
+    uneven["planner"]["decomposer"]["num_heads"] = 5
+    with pytest.raises(ValueError, match=r"planner\.decomposer\.num_heads 5 .* width 16; these do: 1, 2, 4, 8, 16"):
+        train_planner(parse_config(yaml.safe_dump(uneven)), tmp_path / "uneven", monitor=SilentMonitor())
+    uneven["planner"]["decomposer"]["num_heads"] = 2
+    uneven["planner"]["task_type_graph"] |= {"layer": "gat", "num_heads": 5}
+    with pytest.raises(ValueError, match=r"planner\.task_type_graph: num_heads 5 does not divide the width"):
+        train_planner(parse_config(yaml.safe_dump(uneven)), tmp_path / "uneven", monitor=SilentMonitor())
+    assert not (tmp_path / "uneven").exists()
     thin = toy_config(files).model_dump(mode="json")
     thin["data"]["validation_fraction"] = 1e-9
     with pytest.raises(ValueError, match="no validation samples are left"):
