@@ -10,7 +10,6 @@ tool that neither training nor the records hold. Nothing of the test file is rea
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from _machine import ROOT, command_line, describe_machine
 from _options import add_trainings, option_parser, settle_folders, write_result
 from _script import run_script, wide_console
 from _training_runs import over_samples, train_or_reuse
+from new_tools import share
 from planner_ultratool import QUICK
 from rich.table import Table
 
@@ -104,11 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     console.print(table(result))
     console.print(f"written: {out}")
     return result
-
-
-def share(name: str, salt: str) -> float:
-    """A number in [0, 1) that a name always gives."""
-    return int(hashlib.sha256(f"{salt} {name}".encode()).hexdigest()[:12], 16) / 16**12
 
 
 def as_record(sample: PlanningSample) -> RunRecord:

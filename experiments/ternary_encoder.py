@@ -24,6 +24,7 @@ from _plan_latency import plan_latency
 from _script import run_script, wide_console
 from _training_runs import TrainedRun, train_or_reuse
 from flax import nnx
+from plan_speed import reached
 from planner_ultratool import shrink
 from rich.table import Table
 
@@ -294,11 +295,6 @@ def differences(before: PlanningReport, after: PlanningReport) -> dict[str, Any]
         difference = np.asarray(getattr(after.scores, name)) - np.asarray(getattr(before.scores, name))
         found[name] = {"mean": float(difference.mean()), "interval": list(bootstrap_interval(difference))}
     return found
-
-
-def reached(kind: str, limit: float, found: float) -> bool:
-    """Whether a figure is what is asked for."""
-    return found >= limit if kind == "at_least" else found <= limit
 
 
 def table(result: dict[str, Any]) -> Table:
