@@ -111,12 +111,12 @@ def over_samples(
     """The configuration over these samples, and this catalog if there is one, written below `folder` in the project's
     own format."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = {"format": "planning"}
+    data: dict[str, str | None] = {"format": "planning"}
     for name, samples in {"train": train, "validation": validation}.items():
         data[name] = str(folder / f"{name}.jsonl")
         save_samples(folder / f"{name}.jsonl", samples)
     if catalog is not None:
-        data["catalog"] = str(folder / "catalog.json")
+        data |= {"catalog": str(folder / "catalog.json"), "graph": None}
         save_catalog(catalog, folder / "catalog.json")
     return config.model_copy(update={"data": config.data.model_copy(update=data)})
 

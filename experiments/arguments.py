@@ -86,13 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             data = shrink(data)
         if options.end_to_end:
             planners = [whole_planner(name, data, options, seed, console) for seed in options.end_to_end]
-            made = {"command": result["command"], "machine": result["machine"]}
+            made = {"command": result["command"], "seeds": result["seeds"], "machine": result["machine"]}
             result["sets"][name] = {"n_train": len(data.train), "end_to_end": planners, **made}
         else:
             result["sets"][name] = run(name, data, options, console)
     name = "arguments_end_to_end" if options.end_to_end else "arguments"
     before = options.results / f"{name}.json"
-    if options.end_to_end and before.exists():  # a set takes minutes: what other calls measured stays
+    if (
+        options.end_to_end and before.exists() and not options.fresh
+    ):  # a set takes minutes: what other calls measured stays
         result["sets"] = {**json.loads(before.read_text(encoding="utf-8"))["sets"], **result["sets"]}
     out = write_result(options.results, name, result)
     console.print(table(result))

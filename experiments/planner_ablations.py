@@ -20,7 +20,7 @@ import numpy as np
 from _machine import ROOT, command_line, describe_machine
 from _options import option_parser, settle_folders, write_result
 from _script import run_script, wide_console
-from _training_runs import over_samples, train_or_reuse
+from _training_runs import FEW, over_samples, train_or_reuse
 from planner_ultratool import QUICK
 from rich.table import Table
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     test_file = pathlib.Path(str(config.data.train)).parent / "test.jsonl"
     test_format, samples = config.data.format, load_training_samples(config)
     if options.quick:
-        samples = dataclasses.replace(samples, train=samples.train[:64], validation=samples.validation[:16])
+        samples = dataclasses.replace(samples, train=samples.train[: FEW[0]], validation=samples.validation[: FEW[1]])
         config = over_samples(config, samples.train, samples.validation, options.workdir / "few", samples.catalog)
     whole = train_or_reuse(config, options.planner, say=console.print)
     test = list(load_samples(test_file, test_format, samples.catalog))[: 16 if options.quick else None]

@@ -30,6 +30,7 @@ from orchestai_jax.planner.decoding import NO_PLAN, DecodedPlans, plan_rows
 from orchestai_jax.planner.description_vectors import catalog_vectors, int8_catalog_vectors
 from orchestai_jax.planner.encoded_vectors import int8_rows, saved_vectors
 from orchestai_jax.planner.evidence_reader import Offsets
+from orchestai_jax.planner.graph_generator import pairs_fit
 from orchestai_jax.planner.instruction_reader import InstructionReader, repeated
 from orchestai_jax.planner.large_catalog import stacked
 from orchestai_jax.planner.model import (
@@ -237,11 +238,11 @@ class Planner:
         seen = [cleaned] + [cleaned[:start] + " " * (end - start) + cleaned[end:] for start, end in words]
         logp, edges = self._score_given(view, ids, masks, chosen, seen, offsets)
         position = {task.id: i for i, task in enumerate(workflow.tasks)}
-        forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1)
-        drawn = forward >= self.spec.planner.graph_generator.threshold
-        pairs = [
-            (p, task.id) for task in workflow.tasks for p in task.depends_on if drawn[position[p], position[task.id]]
-        ]
+        fit = np.asarray(pairs_fit(view.arrays, jax.device_put(chosen[None])))[0]
+        forward = np.triu(1 / (1 + np.exp(-edges[0])), k=1) * fit
+        drawn = set(drawn_edges(forward, self.spec.planner.graph_generator.threshold))
+        depends = [(p, task.id) for task in workflow.tasks for p in task.depends_on]
+        pairs = [(p, t) for p, t in depends if (position[p], position[t]) in drawn]
         return Explanation(
             workflow=workflow,
             words=tuple(cleaned[start:end] for start, end in words),

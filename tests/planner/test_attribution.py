@@ -150,15 +150,31 @@ def test_where_labels_choose_the_tasks_words_are_judged_by_labels(tiny, planner)
         np.testing.assert_allclose(explanation.tasks[task.id], column[0] - column[1:], atol=1e-4)
 
 
+def all_from_the_first(text, types, edges, catalog, **_):
+    """Fills one argument a task, from the first task."""
+    arguments = ({"text": Reference(task="t1", output="text")} if i else {} for i in range(len(types)))
+    return Filled(tuple(arguments), frozenset(), (), ())
+
+
 def test_edges_that_only_a_reference_drew_are_left_to_its_argument(tiny, planner):
     own = choosing_by_labels(tiny, planner, edge_threshold=1.0)
 
-    def fill(text, types, edges, catalog, **_):
-        arguments = ({"text": Reference(task="t1", output="text")} if i else {} for i in range(len(types)))
-        return Filled(tuple(arguments), frozenset(), (), ())
-
-    own.__dict__["_fill"] = fill
+    own.__dict__["_fill"] = all_from_the_first
     explanation = own.explain(TEXT)
     assert explanation.workflow.tasks[1].depends_on == ("t1",)
     assert explanation.edges == {}
     assert ("t2", "text") in explanation.arguments
+
+
+def test_an_edge_that_does_not_fit_was_not_drawn_however_probable(tiny, planner):
+    own = choosing_by_labels(tiny, planner, edge_threshold=0.0)
+    own.__dict__["_fill"] = all_from_the_first
+    explanation = own.explain(TEXT)
+    types = {task.id: own.catalog.task_types[own.catalog.index[task.task_type]] for task in explanation.workflow.tasks}
+    wanted = {
+        ("t1", name)
+        for name, consumer in types.items()
+        if name != "t1" and {p.type for p in types["t1"].outputs} & {p.type for p in consumer.inputs}
+    }
+    assert set(explanation.edges) == wanted
+    assert len(wanted) < len(types) - 1
