@@ -113,9 +113,14 @@ class GraphAttentionConfig(Section):
     heads: Literal["concatenated", "averaged"] = "concatenated"
     """What becomes of the heads' outputs (layer gat only)."""
 
+    @property
+    def concatenates(self) -> bool:
+        """Whether the heads' outputs stand side by side."""
+        return self.heads == "concatenated"
+
     def check_heads(self, layer: str, width: int) -> None:
         """Raises ValueError where a layer of this width cannot have these heads."""
-        if layer == "gat" and self.heads == "concatenated" and width % self.num_heads:
+        if layer == "gat" and self.concatenates and width % self.num_heads:
             raise ValueError(
                 f"num_heads {self.num_heads} does not divide the width {width}: give another, or heads: averaged"
             )

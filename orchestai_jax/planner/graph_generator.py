@@ -27,8 +27,13 @@ class GraphGenerator(nnx.Module):
         self.project = nnx.Linear(state_size, hidden_size, rngs=rngs)
         self.prior = nnx.Linear(NUM_PAIR_FEATURES, 1, rngs=rngs)
         count = 0 if config.layer == "none" else config.num_layers
-        heads = {"num_heads": config.num_heads, "concatenate": config.heads == "concatenated"}
-        self.layers = nnx.List([make_graph_layer(config.layer, hidden_size, **heads, rngs=rngs) for _ in range(count)])
+        heads, side_by_side = config.num_heads, config.concatenates
+        self.layers = nnx.List(
+            [
+                make_graph_layer(config.layer, hidden_size, num_heads=heads, concatenate=side_by_side, rngs=rngs)
+                for _ in range(count)
+            ]
+        )
         self.source = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.target = nnx.Linear(hidden_size, hidden_size, rngs=rngs)
         self.features = nnx.Linear(NUM_PAIR_FEATURES, hidden_size, rngs=rngs)

@@ -29,9 +29,12 @@ class TaskTypeGraph(nnx.Module):
 
     def __init__(self, config: TaskTypeGraphConfig, size: int, *, rngs: nnx.Rngs):
         """`config.layer` names a layer. Raises ValueError where its heads do not divide `size`."""
-        heads = {"num_heads": config.num_heads, "concatenate": config.heads == "concatenated"}
+        heads, side_by_side = config.num_heads, config.concatenates
         self.layers = nnx.List(
-            [make_graph_layer(config.layer, size, **heads, rngs=rngs) for _ in range(config.num_layers)]
+            [
+                make_graph_layer(config.layer, size, num_heads=heads, concatenate=side_by_side, rngs=rngs)
+                for _ in range(config.num_layers)
+            ]
         )
         self.out = nnx.Linear(size, size, use_bias=False, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
